@@ -1,0 +1,1 @@
+"""Paths to ids and back: names, find, tags."""

@@ -1,0 +1,1 @@
+"""The asyncio edge in: sockets and the pipeline from parsed input to the store."""

@@ -1,0 +1,96 @@
+"""The vocabulary that every floor shares: batches of points, windows of slots, rows of values.
+
+Points travel as three columns and never as objects. All arrays are C-contiguous and in native byte order; whoever
+receives a :class:`Batch` may keep it, because whoever made it does not write to its arrays again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids: TypeAlias = NDArray[np.uint32]
+Times: TypeAlias = NDArray[np.int64]
+Values: TypeAlias = NDArray[np.float64]
+
+UNKNOWN: Final = 0xFFFFFFFF
+"""The series id of a row whose name the name table does not hold yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Points as columns: ``ids`` uint32[n], ``timestamps`` int64[n] in seconds, ``values`` float64[n]."""
+
+    ids: Ids
+    timestamps: Times
+    values: Values
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class NameTable(Protocol):
+    """What a parser needs to know of names: the id of a spelling as it stood on the wire, or None."""
+
+    def get(self, spelling: bytes, /) -> int | None: ...
+
+
+class NewName(NamedTuple):
+    """A row whose series is not known yet."""
+
+    row: int
+    """Position in the columns."""
+    spelling: bytes
+    """The name as it stood on the wire: what the name table is to remember."""
+    path: str
+    """The canonical path of that spelling."""
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What a parser made of a piece of input.
+
+    ``batch.ids`` is :data:`UNKNOWN` at exactly the rows that ``unknown`` lists, in ascending order of rows.
+    ``rejected`` counts the points that were refused, by reason (one of :data:`ingestd.telemetry.REASONS`).
+    """
+
+    batch: Batch
+    unknown: list[NewName] = field(default_factory=list)
+    rejected: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def received(self) -> int:
+        """Points received: those in the batch and those refused."""
+        return len(self.batch) + sum(self.rejected.values())
+
+
+class Window(NamedTuple):
+    """A run of slots: from ``start`` (inclusive) to ``end`` (exclusive), seconds, both multiples of ``step``."""
+
+    start: int
+    end: int
+    step: int
+
+    @property
+    def slots(self) -> int:
+        return (self.end - self.start) // self.step
+
+
+class Rows(NamedTuple):
+    """Values of some series of one layout over one window: an answer of the store.
+
+    ``index`` intp[n] gives the position of each row in the ids that were asked for; ``values`` is float64[n, slots],
+    NaN = no point, owned by the receiver.
+    """
+
+    window: Window
+    index: NDArray[np.intp]
+    values: Values
+
+
+def empty_batch() -> Batch:
+    """A batch of no points."""
+    return Batch(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.float64))

@@ -1,0 +1,1 @@
+"""Text to arrays: targets are parsed, planned and computed over 2-D grids."""

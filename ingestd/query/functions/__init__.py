@@ -1,0 +1,1 @@
+"""The functions of the query language, by topic."""

@@ -1,0 +1,1 @@
+"""Ids and arrays to disk and back. Synchronous; no asyncio, no query."""

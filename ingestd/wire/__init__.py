@@ -1,0 +1,1 @@
+"""Bytes to batches. No sockets, no asyncio, no clock, no files."""
