@@ -79,15 +79,16 @@ class Window(NamedTuple):
         return (self.end - self.start) // self.step
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rows:
     """Values of some series of one layout over one window: an answer of the store.
 
-    ``index`` intp[n] gives the position of each row in the ids that were asked for; ``values`` is float64[n, slots],
-    NaN = no point, owned by the receiver.
+    ``positions`` intp[n] gives the position of each row in the ids that were asked for; ``values`` is
+    float64[n, slots], NaN = no point, owned by the receiver.
     """
 
     window: Window
-    index: NDArray[np.intp]
+    positions: NDArray[np.intp]
     values: Values
 
 

@@ -1,7 +1,7 @@
 """The ledger: what became of every point.
 
-For each listener ``received = stored + rejected (by reason) + in flight`` at any moment. The counters are written by the
-event loop alone; other threads hand their results to it.
+For each listener ``received = stored + rejected (by reason) + in flight`` at any moment. The counters are written by
+the event loop alone; other threads hand their results to it.
 """
 
 from __future__ import annotations
