@@ -33,11 +33,13 @@ def _sum(fine: Values, known: NDArray[np.bool_]) -> Values:
 
 def _average(fine: Values, known: NDArray[np.bool_]) -> Values:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.divide(_sum(fine, known), known.sum(axis=2))
+        mean: Values = np.divide(_sum(fine, known), known.sum(axis=2))
+    return mean
 
 
 def _average_zero(fine: Values, known: NDArray[np.bool_]) -> Values:
-    return np.divide(_sum(fine, known), fine.shape[2])
+    total: Values = np.divide(_sum(fine, known), fine.shape[2])
+    return total
 
 
 def _last(fine: Values, known: NDArray[np.bool_]) -> Values:
