@@ -1,0 +1,96 @@
+"""Which layout and profile each series has, as columns indexed by series id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestd.points import Ids
+from ingestd.storage import registry
+from ingestd.storage.layout import Layout, make_layout
+from ingestd.storage.rollup import Profile
+from ingestd.storage.schema import Schema
+
+
+class Rules(Protocol):
+    """The schema of a new series, from carbon's configuration files."""
+
+    def schema(self, path: str) -> Schema: ...
+
+
+class SeriesTable:
+    """Layouts, profiles, and the columns ``layout_of`` and ``profile_of`` (uint16, at least ``len(self)`` long).
+
+    Only the event loop adds. Columns grow by replacement, so that a reader on another thread keeps those it has.
+    """
+
+    def __init__(self) -> None:
+        self.layouts: list[Layout] = []
+        self.profiles: list[Profile] = []
+        self.layout_of: NDArray[np.uint16] = np.zeros(1024, np.uint16)
+        self.profile_of: NDArray[np.uint16] = np.zeros(1024, np.uint16)
+        self._layout_ids: dict[tuple[tuple[int, int], ...], int] = {}
+        self._profile_ids: dict[Profile, int] = {}
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def load(self, loaded: registry.Loaded) -> None:
+        """Take over what the registry's log says."""
+        for archives in loaded.layouts:
+            self._add_layout(archives)
+        for method, x_files_factor in loaded.profiles:
+            self._add_profile(Profile(method, x_files_factor))
+        self._n = len(loaded.layout)
+        self._grow(self._n)
+        self.layout_of[: self._n] = loaded.layout
+        self.profile_of[: self._n] = loaded.profile
+
+    def create(self, paths: Sequence[str], rules: Rules) -> tuple[Ids, list[bytes]]:
+        """Ids (uint32[n], ascending) for new ``paths``, and the registry records that say so, in order."""
+        records: list[bytes] = []
+        layout = np.empty(len(paths), np.uint16)
+        profile = np.empty(len(paths), np.uint16)
+        for i, path in enumerate(paths):
+            schema = rules.schema(path)
+            archives = tuple((a.step, a.slots) for a in schema.archives)
+            number = self._layout_ids.get(archives)
+            if number is None:
+                number = self._add_layout(archives)
+                records.append(registry.encode_layout(number, archives))
+            layout[i] = number
+            wanted = Profile(schema.method, schema.x_files_factor)
+            number = self._profile_ids.get(wanted)
+            if number is None:
+                number = self._add_profile(wanted)
+                records.append(registry.encode_profile(number, wanted.method, wanted.x_files_factor))
+            profile[i] = number
+        first, self._n = self._n, self._n + len(paths)
+        self._grow(self._n)
+        self.layout_of[first : self._n] = layout
+        self.profile_of[first : self._n] = profile
+        records.append(registry.encode_create(first, layout, profile, paths))
+        return np.arange(first, self._n, dtype=np.uint32), records
+
+    def _add_layout(self, archives: tuple[tuple[int, int], ...]) -> int:
+        number = self._layout_ids[archives] = len(self.layouts)
+        self.layouts.append(make_layout(number, archives))
+        return number
+
+    def _add_profile(self, profile: Profile) -> int:
+        number = self._profile_ids[profile] = len(self.profiles)
+        self.profiles.append(profile)
+        return number
+
+    def _grow(self, n: int) -> None:
+        if n > len(self.layout_of):
+            capacity = max(n, len(self.layout_of) * 5 // 4)
+            for name in ("layout_of", "profile_of"):
+                old = getattr(self, name)
+                new = np.zeros(capacity, np.uint16)
+                new[: len(old)] = old
+                setattr(self, name, new)

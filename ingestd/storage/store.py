@@ -1,0 +1,426 @@
+"""The store: accepts batches, keeps them through crashes, answers reads.
+
+Everything that changes state runs on the event loop: routing, scatter, planning and publishing. Two threads work for
+it: the journal's (write, sync) and the writer's (block files, rollups, the manifest). Readers may be on any thread;
+they take one immutable view.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from ingestd.points import Batch, Ids, Rows
+from ingestd.storage import journal as jnl
+from ingestd.storage.checkpoint import Committed, Plan, carry_out
+from ingestd.storage.errors import StorageError
+from ingestd.storage.home import Home
+from ingestd.storage.intake import Intake, Part, split
+from ingestd.storage.journal_thread import Durability, Entry, Group, JournalThread
+from ingestd.storage.layout import Key, fetch_window
+from ingestd.storage.plan import Planner
+from ingestd.storage.series import Rules, SeriesTable
+from ingestd.storage.view import Reading, View
+from ingestd.telemetry import Books
+
+log = logging.getLogger(__name__)
+
+GROUP_SIZE: Final = 256 << 10
+GROUP_SECONDS: Final = 0.002
+"""A group is handed to the journal thread at this size or age: large enough to share a wake-up, too short to notice."""
+RETRY_SECONDS: Final = 5.0
+"""After a failed checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """``future`` and ``lateness`` in seconds, sizes in bytes; see conf/ingestd.toml for the reasons."""
+
+    future: int = 600
+    lateness: int = 60
+    in_flight: int = 64 << 20
+    stall_seconds: float = 1.0
+    journal_limit: int = 1 << 30
+    late_budget: int = 256 << 20
+    access: Literal["mmap", "pread"] = "mmap"
+    durability: Durability = field(default_factory=Durability)
+
+
+class Store:
+    """One data directory. ``post`` runs a callable on the event loop from another thread; ``later`` after seconds."""
+
+    def __init__(
+        self,
+        directory: Path,
+        rules: Rules,
+        settings: StoreSettings,
+        post: Callable[[Callable[[], None]], Any],
+        later: Callable[[float, Callable[[], None]], Any],
+    ) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._post = post
+        self._later = later
+        self._home = Home(directory, settings.access)
+        self.series = SeriesTable()
+        self._intake = Intake(self.series.layouts, settings.lateness, settings.late_budget)
+        self._planner = Planner(self._intake, settings.lateness, settings.journal_limit)
+        self._view = View(self.series.layouts)
+        self._group: Group | None = None
+        self._lsn = 0
+        self._journal_from = 0
+        self._in_flight = 0
+        self._waiting: list[float] = []
+        self._saturated = False
+        self._low_space = False
+        self._newest = 0
+        self._running: Future[Committed] | None = None
+        self._not_before = 0.0
+        self._flushes: list[tuple[int, Future[None]]] = []
+        self._clock = 0
+        self.on_relief: Callable[[], None] | None = None
+        """Called on the loop when :attr:`saturated` turns False."""
+        self.failure: str | None = None
+        """Why the last checkpoint failed; None once one went through."""
+
+    # -- start and stop ------------------------------------------------------------------------------------------------
+
+    def open(self) -> jnl.Names:
+        """Lock, recover, and start the threads; gives the names of all series. Blocks.
+
+        Raises StorageError if another process holds the directory or a file cannot be used.
+        """
+        loaded = self._home.open()
+        self.series.load(loaded.registry)
+        self._intake.count_members(self.series.layout_of[: len(self.series)])
+        self._view = self._view.changed(loaded.files, {})
+        self._journal_from = loaded.journal_from
+        replayed = self._replay(loaded.journal_from)
+        top = max([loaded.journal_from, self._home.journal.end, *(ref.lsn for ref in loaded.files.values())])
+        self._lsn = self._home.journal.start(top)
+        self._publish_layers()
+        log.info("recovered", extra={"points": replayed, "series": len(self.series), "blocks": len(loaded.files)})
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._thread = JournalThread(self._home.journal, self._home.registry, self._settings.durability, self._on_done)
+        self._thread.start()
+        return loaded.registry.names
+
+    def _replay(self, start: int) -> int:
+        points = 0
+        for record in self._home.journal.replay(start):
+            if record.key is not None:
+                key = Key(*record.key)
+                slots = record.times
+                if key.layout < len(self.series.layouts):
+                    self._take(Part(key, record.ids, slots, record.values), record.lsn, record.clock, recovering=True)
+            else:
+                self._replay_points(record)
+            points += len(record.ids)
+        return points
+
+    def _replay_points(self, record: jnl.Record) -> None:
+        known = record.ids < len(self.series)
+        columns = record.ids, record.times, record.values
+        if not known.all():
+            self._home.damage.append(f"journal record at {record.lsn}: {int((~known).sum())} points of unknown series")
+            columns = record.ids[known], record.times[known], record.values[known]
+        if len(columns[0]):
+            parts, _ = self._route(Batch(*columns), record.clock)
+            for part in parts:
+                self._take(part, record.lsn, record.clock, recovering=True)
+
+    def close(self) -> None:
+        """Write and sync what was accepted, end the threads, give up the lock. Blocks.
+
+        A flush before it leaves nothing to replay.
+        """
+        self._hand_over()
+        self._writer.shutdown()
+        self._thread.stop()
+        self._home.close()
+
+    # -- taking points -------------------------------------------------------------------------------------------------
+
+    def create(self, paths: Sequence[str], clock: int) -> Ids:
+        """New series for ``paths``; ids uint32[n], ascending. The registry has them before the journal has a point."""
+        before = len(self.series.layouts)
+        ids, records = self.series.create(paths, self._rules)
+        group = self._open_group()
+        group.names += records
+        group.size += sum(map(len, records))
+        if len(self.series.layouts) != before or len(self.series) % 1024 < len(paths):
+            self._intake.count_members(self.series.layout_of[: len(self.series)])
+        return ids
+
+    def accept(self, batch: Batch, clock: int, books: Books | None) -> tuple[int, int]:
+        """Take a batch at the accept clock ``clock``; visible to reads at once, ``books.stored`` grows when journalled.
+
+        Returns the points not taken: (too old, too new). The batch's arrays belong to the store from here on.
+        """
+        self._clock = max(self._clock, clock)
+        too_new = 0
+        if int(batch.timestamps.max()) > clock + self._settings.future:
+            fine = batch.timestamps <= clock + self._settings.future
+            too_new = len(batch) - int(fine.sum())
+            batch = Batch(batch.ids[fine], batch.timestamps[fine], batch.values[fine])
+            if not len(batch):
+                return 0, too_new
+        parts, old = self._route(batch, clock)
+        too_old = 0
+        if old is not None:
+            too_old = int(old.sum())
+            batch = Batch(batch.ids[~old], batch.timestamps[~old], batch.values[~old])
+            if not len(batch):
+                return too_old, too_new
+        lsn = self._lsn
+        for part in parts:
+            self._take(part, lsn, clock)
+        self._newest = max(self._newest, int(batch.timestamps.max()))
+        self._journal(Entry(lsn, jnl.points_size(len(batch)), clock, None, *_columns(batch), books))
+        return too_old, too_new
+
+    def _route(self, batch: Batch, clock: int) -> tuple[list[Part], np.ndarray[Any, np.dtype[np.bool_]] | None]:
+        layouts = self.series.layouts
+        if len(layouts) == 1:
+            return split(layouts[0], *_columns(batch), clock)
+        of = self.series.layout_of[batch.ids]
+        first = int(of[0])
+        if (of == first).all():
+            return split(layouts[first], *_columns(batch), clock)
+        parts: list[Part] = []
+        too_old = np.zeros(len(batch), np.bool_)
+        for number in np.unique(of):
+            rows = np.flatnonzero(of == number)
+            some, old = split(layouts[number], batch.ids[rows], batch.timestamps[rows], batch.values[rows], clock)
+            parts += some
+            if old is not None:
+                too_old[rows[old]] = True
+        return parts, too_old if too_old.any() else None
+
+    def _take(self, part: Part, lsn: int, clock: int, *, recovering: bool = False) -> None:
+        if recovering:
+            ref = self._view.files.get(part.key)
+            if ref is not None and lsn < ref.lsn:
+                return
+        if self._intake.put(part, lsn, clock) and not recovering:
+            layers = tuple(self._intake.pending[part.key].layers)
+            self._view = self._view.with_layer(part.key, layers)
+
+    # -- the journal ---------------------------------------------------------------------------------------------------
+
+    def _open_group(self) -> Group:
+        if self._group is None:
+            self._group = Group(time.monotonic())
+            self._later(GROUP_SECONDS, self._hand_over)
+        return self._group
+
+    def _journal(self, entry: Entry) -> None:
+        group = self._open_group()
+        group.entries.append(entry)
+        group.size += entry.size
+        self._lsn += entry.size
+        if group.size >= GROUP_SIZE:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        group, self._group = self._group, None
+        if group is None:
+            return
+        self._in_flight += group.size
+        self._waiting.append(group.opened)
+        if self._in_flight > self._settings.in_flight:
+            self._saturated = True
+        self._thread.hand_over(group)
+
+    def _on_done(self, group: Group) -> None:
+        self._post(lambda: self._stored(group))
+
+    def _stored(self, group: Group) -> None:
+        for entry in group.entries:
+            if entry.books is not None:
+                entry.books.stored += len(entry.ids)
+        self._in_flight -= group.size
+        self._waiting.remove(group.opened)
+        self._relieve()
+
+    def _relieve(self) -> None:
+        if self._saturated and not self._low_space and self._in_flight <= self._settings.in_flight // 2:
+            if self.stalled_for > self._settings.stall_seconds:
+                return
+            self._saturated = False
+            if self.on_relief is not None:
+                self.on_relief()
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds that the oldest group not yet stored has waited."""
+        return time.monotonic() - self._waiting[0] if self._waiting else 0.0
+
+    @property
+    def saturated(self) -> bool:
+        """Whether sockets are to stop reading: too much in flight, or the journal or the disk does not keep up."""
+        if not self._saturated and self._waiting and self.stalled_for > self._settings.stall_seconds:
+            self._saturated = True
+        return self._saturated
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def tick(self, clock: int) -> None:
+        """Once a second: watch the disk, close blocks that are due, roll up, expire."""
+        self._clock = max(self._clock, clock)
+        short = self._home.free_bytes() < self._planner.need(self._view)
+        if short and not self._low_space:
+            log.error("too little free space for the next checkpoint: reading stops")
+        self._low_space = short
+        self._saturated = self._saturated or short
+        self._relieve()
+        if self._running is None and time.monotonic() >= self._not_before:
+            self._checkpoint()
+
+    def flush(self) -> Future[None]:
+        """Write all that is in memory as blocks, whole or not; the future is done when it is committed."""
+        future: Future[None] = Future()
+        self._flushes.append((self._lsn, future))
+        if self._running is None:
+            self._checkpoint()
+        return future
+
+    def _checkpoint(self) -> None:
+        whole = bool(self._flushes)
+        planned = self._planner.plan(self._view, self._clock, self._newest, self._lsn, self._journal_from, whole=whole)
+        for key, overlay in planned.carry:
+            ids, slots, values = overlay.columns()
+            lsn = self._lsn
+            size = jnl.carried_size(len(ids))
+            overlay.first_lsn = lsn
+            self._journal(Entry(lsn, size, self._clock, key, ids, slots.astype(np.int64), values, None))
+        plan = planned.plan
+        if not plan:
+            return
+        group = self._open_group()
+        synced: Future[None] = Future()
+        group.synced.append(lambda: synced.set_result(None))
+        self._hand_over()
+        self._running = self._writer.submit(self._work, plan, synced)
+        self._running.add_done_callback(lambda done: self._post(lambda: self._finished(plan, done)))
+
+    def _work(self, plan: Plan, synced: Future[None]) -> Committed:
+        # A block file may hold only series that the registry has on disk.
+        synced.result()
+        return carry_out(plan, self.series, self._home, self._home)
+
+    def _finished(self, plan: Plan, done: Future[Committed]) -> None:
+        self._running = None
+        try:
+            committed = done.result()
+        except (OSError, StorageError, MemoryError) as e:
+            log.error("checkpoint failed, everything is kept: %s", e)
+            self.failure = str(e)
+            self._not_before = time.monotonic() + RETRY_SECONDS
+            for key in plan.write:
+                self._intake.thaw(key)
+            return
+        self.failure = None
+        self._apply(committed)
+        if plan.whole:
+            reached = [f for lsn, f in self._flushes if lsn <= plan.lsn]
+            self._flushes = [(lsn, f) for lsn, f in self._flushes if lsn > plan.lsn]
+            for future in reached:
+                future.set_result(None)
+        if self._flushes:
+            self._checkpoint()
+
+    def _apply(self, committed: Committed) -> None:
+        plan = committed.plan
+        files = {k: v for k, v in self._view.files.items() if k not in committed.removed} | committed.added
+        for key in plan.expire:
+            files.pop(key, None)
+            self._intake.pending.pop(key, None)
+        for key, layers in plan.write.items():
+            if key in self._intake.pending:
+                self._intake.forget(key, layers)
+        self._view = self._view.changed(files, self._layers())
+        self._journal_from = plan.journal_from
+        self._home.remove(committed.removed)
+        self._open_group().cut = plan.journal_from
+
+    def _layers(self) -> dict[Key, tuple[Any, ...]]:
+        return {key: tuple(p.layers) for key, p in self._intake.pending.items()}
+
+    def _publish_layers(self) -> None:
+        self._view = self._view.changed(self._view.files, self._layers())
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
+        """Values of series ``ids`` (uint32[n], any order) in (start, until], from the archive that reaches ``start``.
+
+        A Rows for each layout among them; series whose layout has nothing to say are in none. Thread-safe.
+        """
+        while True:
+            view = self._view
+            try:
+                return self._fetch(view, ids, start, until, now)
+            except FileNotFoundError:
+                if view is self._view:
+                    raise
+
+    def _fetch(self, view: View, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
+        unique, inverse = np.unique(ids, return_inverse=True)
+        layout_of = self.series.layout_of[unique]
+        answer: list[Rows] = []
+        for number in np.unique(layout_of):
+            layout = self.series.layouts[number]
+            found = fetch_window(layout, start, until, now)
+            if found is None:
+                continue
+            archive, window = found
+            mine = layout_of == number
+            chosen = unique[mine]
+            reading = Reading(view, self._home, layout, self.series.profiles, self.series.profile_of[chosen])
+            values = reading.values(archive, chosen, window.start // window.step, window.end // window.step)
+            positions = np.flatnonzero(mine[inverse])
+            rows = (np.cumsum(mine) - 1)[inverse[positions]]
+            if len(rows) != len(values) or not (rows == np.arange(len(rows))).all():
+                values = values[rows]
+            answer.append(Rows(window, positions, values))
+        return answer
+
+    # -- what operators see --------------------------------------------------------------------------------------------
+
+    @property
+    def problem(self) -> str | None:
+        """Why the store cannot take points as it should; None: it can."""
+        if self._low_space:
+            return "too little free disk space for the next checkpoint"
+        if self._thread.error is not None:
+            return f"journal: {self._thread.error}"
+        if self.stalled_for > 2 * self._settings.stall_seconds:
+            return f"the journal is {self.stalled_for:.1f} s behind"
+        return None
+
+    def status(self) -> dict[str, Any]:
+        """Sizes and positions, as ``/status`` shows them."""
+        pending = self._intake.pending.values()
+        return {
+            "series": len(self.series),
+            "unflushed": sum(p.points for p in pending),
+            "ring_bytes": sum(p.nbytes for p in pending),
+            "open_blocks": len(pending),
+            "blocks": len(self._view.files),
+            "layouts": len(self.series.layouts),
+            "journal": {"end": self._lsn, "from": self._journal_from, "in_flight_bytes": self._in_flight},
+            "checkpoint_failure": self.failure,
+            "damage": list(self._home.damage),
+        }
+
+
+def _columns(batch: Batch) -> tuple[Any, Any, Any]:
+    return batch.ids, batch.timestamps, batch.values
