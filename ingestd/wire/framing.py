@@ -1,0 +1,104 @@
+"""A stream of bytes cut into whole lines. The lowest module of the floor: it defines the floor's error.
+
+A line ends at LF (0x0A) and at nothing else. Its length is that of its bytes before the LF, a CR included.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LINE_LIMIT: Final = 16 * 1024
+"""Bytes of a line: carbon's own limit for a line; a path with its tags stays well below."""
+
+
+class WireError(Exception):
+    """Base of the errors of this floor: input or settings that a parser cannot take."""
+
+
+class LineSplitter:
+    """Gives back the whole lines of a stream that arrives in pieces of any size.
+
+    What it gives depends on the stream alone, never on where the stream was cut. A line longer than ``limit`` bytes
+    is left out up to its LF and counted once in ``too_long``. At most ``limit`` bytes are kept between two calls, and
+    no byte is searched twice for an LF.
+    """
+
+    __slots__ = ("_limit", "_skipping", "_tail", "too_long")
+
+    def __init__(self, limit: int = LINE_LIMIT) -> None:
+        if limit < 1:
+            raise WireError(f"line limit of {limit} bytes: must be at least 1")
+        self._limit = limit
+        self._tail = bytearray()
+        self._skipping = False
+        self.too_long = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next piece of the stream; return all lines that are whole now, each with its LF."""
+        start = 0
+        pieces: list[bytes] = []
+        if self._skipping or self._tail:
+            end = chunk.find(b"\n")
+            if end < 0:
+                self._keep(chunk)
+                return b""
+            start = end + 1
+            self._finish_first(chunk[:start], pieces)
+        rest = self._cut(chunk, start, pieces)
+        if rest < len(chunk):
+            self._keep(chunk[rest:])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> bool:
+        """The stream has ended. Return whether a last line without LF, not blank and not counted yet, was dropped."""
+        partial = bool(self._tail.strip(b" \t\r"))
+        self._tail.clear()
+        self._skipping = False
+        return partial
+
+    def _finish_first(self, end: bytes, pieces: list[bytes]) -> None:
+        """``end`` closes the line that earlier pieces began."""
+        if self._skipping:
+            self._skipping = False
+            return
+        if len(self._tail) + len(end) - 1 > self._limit:
+            self.too_long += 1
+        else:
+            pieces.append(bytes(self._tail) + end)
+        self._tail.clear()
+
+    def _cut(self, chunk: bytes, start: int, pieces: list[bytes]) -> int:
+        """Append the runs of whole lines of ``chunk[start:]`` within the limit; return where the unfinished one begins.
+
+        From the start of a line one looks for the *last* LF within the limit: every line that ends up to there is
+        within it, so a chunk takes ``len(chunk) / limit`` searches, not one a line.
+        """
+        run = position = start
+        while True:
+            end = chunk.rfind(b"\n", position, position + self._limit + 1)
+            if end >= 0:
+                position = end + 1
+                continue
+            if len(chunk) - position <= self._limit:
+                break
+            end = chunk.find(b"\n", position + self._limit + 1)
+            if end < 0:
+                break
+            self.too_long += 1
+            if position > run:
+                pieces.append(chunk[run:position])
+            run = position = end + 1
+        if position > run:
+            pieces.append(chunk[run:position])
+        return position
+
+    def _keep(self, rest: bytes) -> None:
+        """``rest`` holds no LF: it goes on an unfinished line."""
+        if self._skipping:
+            return
+        if len(self._tail) + len(rest) > self._limit:
+            self.too_long += 1
+            self._skipping = True
+            self._tail.clear()
+        else:
+            self._tail += rest

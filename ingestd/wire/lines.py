@@ -1,0 +1,281 @@
+"""Graphite's plaintext protocol: ``path value timestamp`` lines to one batch.
+
+The grammar is carbon's, without what Python adds to it: blanks are space and tab, numbers are ASCII decimals, one CR
+may stand before the LF. :func:`parse_line` is that grammar, a line at a time, and the reference;
+:func:`parse_lines` gives the same for a whole buffer in a few vectorised passes and hands every line in which it sees
+anything but three plain fields to the reference.
+
+That the buffer has three tokens a line on average proves nothing (``a.b 1`` and ``7 9 3 4`` have six): the fast
+path looks at the position of every byte up to 0x20, and takes a line only if these are exactly blank, blank, LF.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestd.points import UNKNOWN, Batch, NameTable, NewName, Parsed, Times, Values, empty_batch
+
+_FIELDS = re.compile(rb"[^ \t]+").findall
+_NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
+_WORD = re.compile(rb"[+-]?(?:nan|inf|infinity)", re.IGNORECASE).fullmatch
+_FRACTIONAL_STAMP = re.compile(rb"[0-9]{10}\.[0-9]*").fullmatch
+_REFUSED_IN_PATH = re.compile(r"[\x00-\x1f\x7f*?\[\]{}]").search
+_REFUSED_IN_KEY = re.compile(r"[!^]").search
+_LF, _SPACE = 10, 32
+_STAMP_DIGITS: Final = 10
+"""Digits of a timestamp that the fast path reads: every second from 2001 to 2286 has ten."""
+_STAMP_OFFSETS = np.arange(_STAMP_DIGITS)
+_STAMP_POWERS = 10 ** np.arange(_STAMP_DIGITS - 1, -1, -1, dtype=np.int64)
+_INT64_MAX: Final = (1 << 63) - 1
+
+_Bools = NDArray[np.bool_]
+_Positions = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class PathLimits:
+    """How large a path may be. The defaults are far above what clients send and far below a line."""
+
+    length: int = 4096
+    """Bytes of UTF-8, tags included."""
+    depth: int = 128
+    """Nodes between dots."""
+    tags: int = 64
+    """Tags after canonicalisation."""
+
+
+class Line(NamedTuple):
+    """A line within the grammar whose path has not been looked at."""
+
+    spelling: bytes
+    value: float
+    timestamp: int
+
+
+def parse_line(line: bytes, now: int) -> Line | str | None:
+    """One line without its LF: a :class:`Line`, the reason why it has none, or None for a blank line."""
+    fields = _FIELDS(line.rstrip(b" \t").removesuffix(b"\r"))
+    if not fields:
+        return None
+    if len(fields) != 3:
+        return "malformed"
+    timestamp, value = _timestamp(fields[2], now), _value(fields[1])
+    if timestamp is None or value is None:
+        return "malformed"
+    if not math.isfinite(value):
+        return "nan" if math.isnan(value) else "infinite"
+    return "too_new" if timestamp > _INT64_MAX else Line(fields[0], value, timestamp)
+
+
+def _value(text: bytes) -> float | None:
+    """The nearest double, infinite where it overflows; None if ``text`` is no value."""
+    return float(text) if _NUMBER(text) or _WORD(text) else None
+
+
+def _timestamp(text: bytes, now: int) -> int | None:
+    """Seconds, the fraction cut (may be beyond int64); ``now`` for -1; None if ``text`` is no timestamp."""
+    if not _NUMBER(text):
+        return None
+    number = float(text)
+    if number == -1.0:
+        return now
+    if number < 0.0:
+        return None
+    if number >= float(1 << 63):
+        return _INT64_MAX + 1
+    if b"e" in text or b"E" in text:
+        return int(number)
+    # From the text: the nearest double of 1700000000.9999999999 is the next second.
+    return int(text.partition(b".")[0].lstrip(b"+-0") or 0)
+
+
+def canonical_path(spelling: bytes, limits: PathLimits) -> str | None:
+    """The canonical path of a name as it stood on the wire, or None if it cannot be a path (reason ``path``).
+
+    Runs of dots and leading dots collapse; tags are sorted as the texts ``;key=value``, the last of a repeated key
+    wins, and ``name`` (the path itself) is dropped. Canonical paths are their own canonical paths.
+    """
+    try:
+        text = spelling.decode()
+    except UnicodeDecodeError:
+        return None
+    if _REFUSED_IN_PATH(text):
+        return None
+    name, *segments = text.split(";")
+    if not name or name[-1] == ".":
+        return None
+    if name[0] == "." or ".." in name:
+        name = ".".join(filter(None, name.split(".")))
+    tags: dict[str, str] = {}
+    for segment in segments:
+        key, _, value = segment.partition("=")
+        if not key or not value or value[0] == "~" or _REFUSED_IN_KEY(key):
+            return None
+        tags[key] = value
+    tags.pop("name", None)
+    if name.count(".") >= limits.depth or len(tags) > limits.tags:
+        return None
+    path = name + "".join(sorted(f";{key}={value}" for key, value in tags.items()))
+    return path if len(path.encode()) <= limits.length else None
+
+
+def parse_lines(data: bytes, names: NameTable, now: int, limits: PathLimits) -> Parsed:
+    """All lines of ``data`` as one batch in their order; what follows the last LF is a line too.
+
+    Equal, on any bytes, to :func:`parse_line` of every line followed by :func:`canonical_path` of every spelling
+    that ``names`` does not hold. ``now`` in seconds stands in for the timestamp -1. Nothing of ``data`` is kept.
+    """
+    if not data:
+        return Parsed(empty_batch())
+    if data[-1] != _LF:
+        data += b"\n"
+    plain = data.replace(b"\r\n", b"\n") if b"\r" in data else data
+    content = np.frombuffer(plain, np.uint8)
+    marks = np.flatnonzero(content <= _SPACE)
+    regular = _regular_lines(content, marks)
+    if regular is not None:
+        plain = _single_blanks(plain)
+        content = np.frombuffer(plain, np.uint8)
+        marks = np.flatnonzero(content <= _SPACE)
+        regular = _regular_lines(content, marks)
+    if regular is None:
+        columns = _read_regular(plain, content, marks)
+        lines = data.split(b"\n") if columns.doubtful.any() else []
+    else:
+        lines = data.split(b"\n")
+        columns = _read_partly_regular(plain, regular)
+    rejected: Counter[str] = Counter()
+    if lines:
+        columns = _settle_doubtful(columns, lines, now, rejected)
+    return _resolve(columns, names, limits, rejected)
+
+
+class _Columns(NamedTuple):
+    """What the passes over a buffer have found, a row a line; rows that are ``doubtful`` hold nothing yet."""
+
+    spellings: list[bytes]
+    timestamps: Times
+    values: Values
+    doubtful: _Bools
+
+
+def _regular_lines(content: NDArray[np.uint8], marks: _Positions) -> _Bools | None:
+    """Which lines are three fields with one space between; None if all are. ``marks``: the bytes up to 0x20."""
+    separators = content[marks]
+    filled = np.diff(marks, prepend=-1) > 1
+    if len(marks) % 3 == 0 and filled.all():
+        table = separators.reshape(-1, 3)
+        if (table[:, :2] == _SPACE).all() and (table[:, 2] == _LF).all():
+            return None
+    ends = np.flatnonzero(separators == _LF)
+    three = np.diff(ends, prepend=-1) == 3
+    blank = separators == _SPACE
+    # Where three is False these may be marks of another line: it does not matter then.
+    second, first = np.maximum(ends - 1, 0), np.maximum(ends - 2, 0)
+    regular: _Bools = three & blank[first] & blank[second] & filled[first] & filled[second] & filled[ends]
+    return regular
+
+
+def _single_blanks(data: bytes) -> bytes:
+    """``data`` with one space for every run of blanks."""
+    data = data.replace(b"\t", b" ")
+    while b"  " in data:
+        data = data.replace(b"  ", b" ")
+    return data
+
+
+def _read_regular(data: bytes, content: NDArray[np.uint8], marks: _Positions) -> _Columns:
+    """Columns of a buffer in which every line is regular."""
+    texts = data.split()
+    values = _read_values(texts[1::3])
+    starts = marks[1::3] + 1
+    digits = content.take(starts[:, None] + _STAMP_OFFSETS, mode="clip") - np.uint8(ord("0"))
+    timestamps = digits @ _STAMP_POWERS
+    odd = marks[2::3] - starts != _STAMP_DIGITS
+    odd |= (digits > 9).any(axis=1)
+    for row in np.flatnonzero(odd).tolist():
+        odd[row] = not _FRACTIONAL_STAMP(texts[3 * row + 2])
+    return _Columns(texts[0::3], timestamps, values, odd | ~np.isfinite(values))
+
+
+def _read_values(texts: Sequence[bytes]) -> Values:
+    """The numbers of ``texts``; NaN or infinite where a text has to be looked at again."""
+    # Beyond the grammar float() takes underscores, and the words for NaN and infinity: no finite result.
+    if b"_" not in b" ".join(texts):
+        try:
+            return np.fromiter(map(float, texts), np.float64, len(texts))
+        except ValueError:
+            pass
+    return np.fromiter((float(t) if _NUMBER(t) else np.nan for t in texts), np.float64, len(texts))
+
+
+def _read_partly_regular(plain: bytes, regular: _Bools) -> _Columns:
+    """Columns of a buffer in which only the lines at ``regular`` are regular: all others are doubtful."""
+    count = len(regular)
+    rows = np.flatnonzero(regular)
+    spellings = [b""] * count
+    timestamps = np.zeros(count, np.int64)
+    values = np.zeros(count, np.float64)
+    doubtful = np.ones(count, np.bool_)
+    if len(rows):
+        data = b"\n".join(compress(plain.split(b"\n"), regular.tolist())) + b"\n"
+        content = np.frombuffer(data, np.uint8)
+        part = _read_regular(data, content, np.flatnonzero(content <= _SPACE))
+        for row, spelling in zip(rows.tolist(), part.spellings, strict=True):
+            spellings[row] = spelling
+        timestamps[rows] = part.timestamps
+        values[rows] = part.values
+        doubtful[rows] = part.doubtful
+    return _Columns(spellings, timestamps, values, doubtful)
+
+
+def _settle_doubtful(columns: _Columns, lines: list[bytes], now: int, rejected: Counter[str]) -> _Columns:
+    """Let the reference decide on every doubtful row, and leave out those that are no point."""
+    spellings, timestamps, values, doubtful = columns
+    kept = ~doubtful
+    for row in np.flatnonzero(doubtful).tolist():
+        line = parse_line(lines[row], now)
+        if isinstance(line, str):
+            rejected[line] += 1
+        elif line is not None:
+            spellings[row], values[row], timestamps[row] = line
+            kept[row] = True
+    return _Columns(list(compress(spellings, kept.tolist())), timestamps[kept], values[kept], doubtful[kept])
+
+
+def _resolve(columns: _Columns, names: NameTable, limits: PathLimits, rejected: Counter[str]) -> Parsed:
+    """Ids of the spellings; unknown ones are listed with their path, or refused if they cannot be one."""
+    spellings, timestamps, values, _ = columns
+    found = list(map(names.get, spellings))
+    if None not in found:
+        return Parsed(Batch(np.array(found, np.uint32), timestamps, values), [], dict(rejected))
+    paths: dict[bytes, str | None] = {}
+    unknown: list[NewName] = []
+    kept = np.ones(len(found), np.bool_)
+    refused = 0
+    for row, (series, spelling) in enumerate(zip(found, spellings, strict=True)):
+        if series is not None:
+            continue
+        if spelling not in paths:
+            paths[spelling] = canonical_path(spelling, limits)
+        path = paths[spelling]
+        found[row] = UNKNOWN
+        if path is None:
+            kept[row] = False
+            refused += 1
+        else:
+            unknown.append(NewName(row - refused, spelling, path))
+    ids = np.array(found, np.uint32)
+    if refused:
+        rejected["path"] += refused
+        ids, timestamps, values = ids[kept], timestamps[kept], values[kept]
+    return Parsed(Batch(ids, timestamps, values), unknown, dict(rejected))
