@@ -1,0 +1,311 @@
+"""find: the names that a Graphite pattern means.
+
+Patterns mean what graphite-web 1.1.10's standard finder makes of them. A pattern is cut at its dots; each part is
+matched against one node: ``*``, ``?``, ``[ab]``, ``[!ab]`` as in :mod:`fnmatch`, case-sensitive, and ``{a,b}``, which
+may be nested. Only a part that is exactly ``**`` crosses dots: it means any number of nodes, none included, and at the
+end everything below. An empty part in between means nothing. Backslashes are dropped. A tagged series has no place in
+the tree; its whole path finds it.
+
+The names are kept in sorted segments (:mod:`ingestd.index.segment`), like a log-structured merge tree: names that came
+since the last search become a segment of their own, and segments of similar size are merged, so that one new name
+among a million costs one search of a small segment and never a sort of all. Nothing happens when a name is added.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from ingestd.index.names import NameIndexError, Names
+from ingestd.index.segment import Range, Segment, build
+
+EXPANSIONS_MAX: Final = 4096
+"""Texts that the braces of one node may expand to: dashboards list hundreds of hosts; 13 pairs double to more."""
+
+VISITS_MAX: Final = 5_000_000
+"""Nodes that one search may visit: about 3 s, and several times the nodes of a million names."""
+
+RESULTS_MAX: Final = 1_000_000
+"""Nodes that one search may give: about 300 MB of answer."""
+
+_MERGE_RATIO: Final = 4
+_DEAD_SHARE: Final = 8
+_GLOB_CHARACTER: Final = re.compile(r"[*?[]")
+_BRACES: Final = re.compile(r"\{([^{}]*)\}")
+
+
+class FindLimitError(NameIndexError):
+    """A pattern that means too much: too many expansions, nodes visited or results."""
+
+
+class Node(NamedTuple):
+    """A node of the tree: a series (leaf), a branch, or both."""
+
+    path: str
+    is_leaf: bool
+    is_branch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """What one part of a pattern takes: names, names that ``match`` takes (``everything``: all; they begin
+    with ``prefix``), any depth."""
+
+    literals: tuple[bytes, ...]
+    match: Callable[[str], object] | None
+    prefix: bytes
+    everything: bool
+    any_depth: bool
+
+
+def expand_braces(text: str, limit: int = EXPANSIONS_MAX) -> list[str]:
+    """The texts that ``text`` means, each once; innermost braces first. A brace without its partner is a character.
+
+    :raises FindLimitError: more than ``limit`` texts.
+    """
+    done: dict[str, None] = {}
+    todo = {text: None}
+    while todo:
+        pattern, _ = todo.popitem()
+        braces = _BRACES.search(pattern)
+        if braces is None:
+            done[pattern] = None
+        else:
+            head, tail = pattern[: braces.start()], pattern[braces.end() :]
+            todo.update(dict.fromkeys(head + choice + tail for choice in braces[1].split(",")))
+        if len(done) + len(todo) > limit:
+            raise FindLimitError(f"the braces of a node expand to more than {limit} texts")
+    return list(done)
+
+
+def _is_glob(part: str) -> bool:
+    return "*" in part or "?" in part or "[" in part
+
+
+def _level(part: str) -> _Level:
+    variants = expand_braces(part)
+    globs = [v for v in variants if _is_glob(v) and v != "**"]
+    everything = "*" in globs
+    match = re.compile("|".join(fnmatch.translate(v) for v in globs)).match if globs and not everything else None
+    literals = tuple(v.encode() for v in variants if not _is_glob(v))
+    prefix = _GLOB_CHARACTER.split(globs[0], maxsplit=1)[0] if len(globs) == 1 else ""
+    return _Level(literals, match, prefix.encode(), everything, "**" in variants)
+
+
+class _Visits:
+    """Counts the nodes that a search visits."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._left = limit
+
+    def spend(self, nodes: int) -> None:
+        self._left -= nodes
+        if self._left < 0:
+            raise FindLimitError(f"the pattern visits more than {self._limit} nodes")
+
+
+def _joined(pattern: str) -> bytes:
+    """The path that a pattern without wildcards means; with a dot at its end it means none."""
+    if pattern.endswith("."):
+        return b""
+    return b".".join(part.encode() for part in pattern.split(".") if part)
+
+
+def _levels(parts: list[str], last: bool) -> list[_Level]:
+    """The levels of a pattern's parts; ``last``: its last part is among them."""
+    levels: list[_Level] = []
+    for part in parts:
+        level = _level(part)
+        if not (level.any_depth and levels and levels[-1].any_depth):
+            levels.append(level)
+    if last and levels[-1].any_depth:
+        levels.append(_level("*"))
+    if last:
+        # An empty choice such as ``{,a}`` means nothing in between, and no name at the end.
+        levels[-1] = replace(levels[-1], literals=tuple(name for name in levels[-1].literals if name))
+    return levels
+
+
+def _below(segment: Segment, nodes: list[Range], visits: _Visits) -> list[Range]:
+    """These nodes and all below them, each once."""
+    found = dict.fromkeys(nodes)
+    while nodes:
+        nodes = [child for node in nodes for child in segment.children(node, None) if child not in found]
+        visits.spend(len(nodes))
+        found.update(dict.fromkeys(nodes))
+    return list(found)
+
+
+def _walk(segment: Segment, levels: list[_Level], visits: _Visits) -> list[Range]:
+    """The nodes of a segment that the levels mean, each once."""
+    nodes = [segment.root]
+    for level in levels:
+        found: list[Range] = []
+        if level.any_depth:
+            found += _below(segment, nodes, visits)
+        for node in nodes:
+            if level.everything or level.match:
+                visits.spend(segment.count(node))
+                found += segment.children(node, level.match, level.prefix)
+            if not level.everything:
+                for name in level.literals:
+                    child = segment.child(node, name) if name else node
+                    if child is not None:
+                        found.append(child)
+        visits.spend(len(nodes) * len(level.literals))
+        several = level.any_depth + bool(level.match) + len(level.literals) > 1
+        nodes = list(dict.fromkeys(found)) if several else found
+    return [node for node in nodes if node.depth]
+
+
+def _merged(segments: list[Segment]) -> tuple[Segment, ...]:
+    """Segments, largest first, of which each is several times larger than the next."""
+    while len(segments) > 1 and len(segments[-1]) * _MERGE_RATIO >= len(segments[-2]):
+        newer, older = segments.pop().living(), segments.pop().living()
+        segments.append(build([*older[0], *newer[0]], [*older[1], *newer[1]]))
+    return tuple(segments)
+
+
+class Globs:
+    """Searches over a :class:`Names`. Safe to use in any thread while the event loop changes the names."""
+
+    def __init__(self, names: Names, visits_max: int = VISITS_MAX, results_max: int = RESULTS_MAX) -> None:
+        self._names = names
+        self._visits_max = visits_max
+        self._results_max = results_max
+        self._lock = threading.Lock()
+        self._segments: tuple[Segment, ...] = ()
+        self._seen = self._seen_gone = self._seen_renamed = 0
+
+    def find_leaves(self, pattern: str) -> list[tuple[str, int]]:
+        """The series that ``pattern`` means: (path, id), sorted by path (code points), each once.
+
+        :raises FindLimitError: over one of the limits.
+        """
+        pattern = pattern.replace("\\", "")
+        tagged = ";" in pattern
+        if tagged or not (_is_glob(pattern) or "{" in pattern):
+            id_ = self._exact(pattern.encode() if tagged else _joined(pattern))
+            return [] if id_ is None else [(self._names.path(id_), id_)]
+        parts = [part for part in pattern.split(".") if part]
+        if pattern.endswith("."):
+            return []
+        tail = len(parts)
+        while not (_is_glob(parts[tail - 1]) or "{" in parts[tail - 1]):
+            tail -= 1
+        levels = _levels(parts[:tail], last=tail == len(parts))
+        rest = "".join("." + part for part in parts[tail:]).encode()
+        visits = _Visits(self._visits_max)
+        leaves: dict[str, int] = {}
+        for segment in self._refreshed():
+            for node in _walk(segment, levels, visits):
+                if rest:
+                    path = segment.path(node) + rest
+                    id_ = self._exact(path)
+                else:
+                    id_ = segment.leaf(node)
+                    path = segment.path(node) if id_ is not None else b""
+                if id_ is not None:
+                    leaves[path.decode()] = id_
+            self._bound(leaves)
+        return sorted(leaves.items())
+
+    def find_nodes(self, pattern: str) -> list[Node]:
+        """The nodes that ``pattern`` means, sorted by path (code points), each once.
+
+        A pattern that ends in a dot means branches, and their paths then end in a dot, too.
+
+        :raises FindLimitError: over one of the limits.
+        """
+        pattern = pattern.replace("\\", "")
+        if ";" in pattern:
+            return [Node(pattern, True, False)] if self._exact(pattern.encode()) is not None else []
+        parts = [part for part in pattern.split(".") if part]
+        if not parts:
+            return []
+        levels = _levels(parts, last=True)
+        visits = _Visits(self._visits_max)
+        leaf: dict[bytes, bool] = {}
+        branch: dict[bytes, bool] = {}
+        for segment in self._refreshed():
+            for node in _walk(segment, levels, visits):
+                path = segment.path(node)
+                if segment.leaf(node) is not None:
+                    leaf[path] = True
+                if segment.has_children(node):
+                    branch[path] = True
+            self._bound(leaf)
+            self._bound(branch)
+        if pattern.endswith("."):
+            return [Node(path.decode() + ".", False, True) for path in sorted(branch)]
+        return [Node(path.decode(), path in leaf, path in branch) for path in sorted(leaf | branch)]
+
+    def paths(self) -> list[str]:
+        """The paths of all series that are not tagged, sorted by code points."""
+        return sorted(key.decode() for key in self._names.keys[:] if key is not None and b";" not in key)
+
+    def _exact(self, key: bytes) -> int | None:
+        id_ = self._names.get(key)
+        return id_ if id_ is not None and self._names.keys[id_] == key else None
+
+    def _bound(self, results: dict[str, int] | dict[bytes, bool]) -> None:
+        if len(results) > self._results_max:
+            raise FindLimitError(f"the pattern means more than {self._results_max} names")
+
+    def refresh(self) -> None:
+        """Take in what changed. Searches do it themselves; at start it saves the first one the wait."""
+        self._refreshed()
+
+    def _refreshed(self) -> tuple[Segment, ...]:
+        names = self._names
+        seen = (self._seen, self._seen_gone, self._seen_renamed)
+        if seen == (len(names.keys), len(names.gone), len(names.renamed)):
+            return self._segments
+        with self._lock:
+            self._take_new()
+            self._take_gone()
+            return self._segments
+
+    def _take_new(self) -> None:
+        names = self._names
+        upto, renamed_upto = len(names.keys), len(names.renamed)
+        rows, ids = [], []
+        for id_, key in enumerate(names.keys[self._seen : upto], self._seen):
+            if key is not None and b";" not in key:
+                rows.append(key)
+                ids.append(id_)
+        for id_ in dict.fromkeys(names.renamed[self._seen_renamed : renamed_upto]):
+            key = names.keys[id_]
+            if id_ >= self._seen or key is None or b";" in key:
+                continue
+            if all(segment.row_of(key, id_) is None for segment in self._segments):
+                rows.append(key)
+                ids.append(id_)
+        self._seen, self._seen_renamed = upto, renamed_upto
+        if rows:
+            self._segments = _merged([*self._segments, build(rows, ids)])
+
+    def _take_gone(self) -> None:
+        names = self._names
+        upto = len(names.gone)
+        gone = [(id_, key) for id_, key in names.gone[self._seen_gone : upto] if names.keys[id_] != key]
+        self._seen_gone = upto
+        if not gone:
+            return
+        kept = []
+        for segment in self._segments:
+            dead = {row for id_, key in gone if (row := segment.row_of(key, id_)) is not None}
+            if dead:
+                segment.bury(dead)
+            if segment.dead * _DEAD_SHARE > len(segment):
+                rows, ids = segment.living()
+                if rows:
+                    kept.append(build(rows, ids))
+            else:
+                kept.append(segment)
+        self._segments = tuple(kept)
