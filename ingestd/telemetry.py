@@ -1,4 +1,4 @@
-"""The ledger: what became of every point.
+"""The ledger: what became of every point; its exposition, and the daemon's log.
 
 For each listener ``received = stored + rejected (by reason) + in flight`` at any moment. The counters are written by
 the event loop alone; other threads hand their results to it.
@@ -6,8 +6,11 @@ the event loop alone; other threads hand their results to it.
 
 from __future__ import annotations
 
+import json
+import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 REASONS: Final[dict[str, str]] = {
@@ -83,3 +86,71 @@ class Ledger:
             "in_flight": sum(b.in_flight for b in books),
             "listeners": {b.name: b.as_dict() for b in books},
         }
+
+
+def exposition(ledger: Ledger, gauges: Mapping[str, float]) -> str:
+    """Ledger and gauges in Prometheus' text format 0.0.4; ``gauges`` by name without the prefix ``ingestd_``."""
+    lines = [
+        "# HELP ingestd_points_received_total Points received, by listener.",
+        "# TYPE ingestd_points_received_total counter",
+        *(f'ingestd_points_received_total{{listener="{b.name}"}} {b.received}' for b in ledger.listeners.values()),
+        "# HELP ingestd_points_stored_total Points written to the journal, by listener.",
+        "# TYPE ingestd_points_stored_total counter",
+        *(f'ingestd_points_stored_total{{listener="{b.name}"}} {b.stored}' for b in ledger.listeners.values()),
+        "# HELP ingestd_points_rejected_total Points refused, by listener and reason.",
+        "# TYPE ingestd_points_rejected_total counter",
+        *(
+            f'ingestd_points_rejected_total{{listener="{b.name}",reason="{reason}"}} {n}'
+            for b in ledger.listeners.values()
+            for reason, n in sorted(b.rejected.items())
+        ),
+        "# HELP ingestd_points_in_flight Points accepted and not yet in the journal, by listener.",
+        "# TYPE ingestd_points_in_flight gauge",
+        *(f'ingestd_points_in_flight{{listener="{b.name}"}} {b.in_flight}' for b in ledger.listeners.values()),
+        "# HELP ingestd_kernel_drops_total Datagrams dropped by the kernel before they were read, by listener.",
+        "# TYPE ingestd_kernel_drops_total counter",
+        *(f'ingestd_kernel_drops_total{{listener="{b.name}"}} {b.kernel_drops}' for b in ledger.listeners.values()),
+    ]
+    for name, value in gauges.items():
+        lines += [f"# TYPE ingestd_{name} gauge", f"ingestd_{name} {value:g}"]
+    return "\n".join(lines) + "\n"
+
+
+class _Formatter(logging.Formatter):
+    """One line a record: time, level, logger, message, and what stands in ``extra`` as key=value or JSON members."""
+
+    def __init__(self, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        extra = {k: v for k, v in vars(record).items() if k not in _PLAIN}
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        members = {
+            "time": when,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            members["exception"] = self.formatException(record.exc_info)
+        if self._as_json:
+            return json.dumps({**members, **extra}, default=str)
+        text = f"{when} {members['level']} {record.name}: {_printable(members['message'])}"
+        text += "".join(f" {k}={_printable(str(v))}" for k, v in extra.items())
+        return text + ("\n" + members["exception"] if "exception" in members else "")
+
+
+def _printable(text: str) -> str:
+    """Text with control characters escaped: names in a log line cannot forge another line."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+_PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+def set_up_logging(level: str, form: str) -> None:
+    """Log to standard error, ``form`` "text" or "json", one line a record."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter(form == "json"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
