@@ -110,22 +110,32 @@ def canonical_path(spelling: bytes, limits: PathLimits) -> str | None:
         return None
     if _REFUSED_IN_PATH(text):
         return None
-    name, *segments = text.split(";")
+    name, semicolon, tagged = text.partition(";")
     if not name or name[-1] == ".":
         return None
     if name[0] == "." or ".." in name:
         name = ".".join(filter(None, name.split(".")))
+    if name.count(".") >= limits.depth:
+        return None
+    tags = _canonical_tags(tagged, limits) if semicolon else ""
+    if tags is None:
+        return None
+    path = name + tags
+    return path if len(path.encode()) <= limits.length else None
+
+
+def _canonical_tags(text: str, limits: PathLimits) -> str | None:
+    """``key=value;key=value`` as sorted texts ``;key=value``, or None if one of them is no tag or they are too many."""
     tags: dict[str, str] = {}
-    for segment in segments:
+    for segment in text.split(";"):
         key, _, value = segment.partition("=")
         if not key or not value or value[0] == "~" or _REFUSED_IN_KEY(key):
             return None
         tags[key] = value
     tags.pop("name", None)
-    if name.count(".") >= limits.depth or len(tags) > limits.tags:
+    if len(tags) > limits.tags:
         return None
-    path = name + "".join(sorted(f";{key}={value}" for key, value in tags.items()))
-    return path if len(path.encode()) <= limits.length else None
+    return "".join(sorted(f";{key}={value}" for key, value in tags.items()))
 
 
 def parse_lines(data: bytes, names: NameTable, now: int, limits: PathLimits) -> Parsed:
@@ -255,9 +265,12 @@ def _settle_doubtful(columns: _Columns, lines: list[bytes], now: int, rejected: 
 def _resolve(columns: _Columns, names: NameTable, limits: PathLimits, rejected: Counter[str]) -> Parsed:
     """Ids of the spellings; unknown ones are listed with their path, or refused if they cannot be one."""
     spellings, timestamps, values, _ = columns
-    found = list(map(names.get, spellings))
-    if None not in found:
-        return Parsed(Batch(np.array(found, np.uint32), timestamps, values), [], dict(rejected))
+    try:
+        known = np.fromiter(map(names.get, spellings), np.uint32, len(spellings))
+    except TypeError:  # a None among them
+        found = list(map(names.get, spellings))
+    else:
+        return Parsed(Batch(known, timestamps, values), [], dict(rejected))
     paths: dict[bytes, str | None] = {}
     unknown: list[NewName] = []
     kept = np.ones(len(found), np.bool_)
