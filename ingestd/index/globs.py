@@ -3,8 +3,8 @@
 Patterns mean what graphite-web 1.1.10's standard finder makes of them. A pattern is cut at its dots; each part is
 matched against one node: ``*``, ``?``, ``[ab]``, ``[!ab]`` as in :mod:`fnmatch`, case-sensitive, and ``{a,b}``, which
 may be nested. Only a part that is exactly ``**`` crosses dots: it means any number of nodes, none included, and at the
-end everything below. An empty part in between means nothing. Backslashes are dropped. A tagged series has no place in
-the tree; its whole path finds it.
+end everything below. An empty part in between means nothing. Backslashes are dropped. A tagged series is found by its
+whole path; in the tree it stands where carbon would put its file, below ``_tagged``.
 
 The names are kept in sorted segments (:mod:`ingestd.index.segment`), like a log-structured merge tree: names that came
 since the last search become a segment of their own, and segments of similar size are merged, so that one new name
@@ -14,6 +14,7 @@ among a million costs one search of a small segment and never a sort of all. Not
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import re
 import threading
 from collections.abc import Callable
@@ -32,6 +33,7 @@ VISITS_MAX: Final = 5_000_000
 RESULTS_MAX: Final = 1_000_000
 """Nodes that one search may give: about 300 MB of answer."""
 
+_TAGGED: Final = b"_tagged"
 _MERGE_RATIO: Final = 4
 _DEAD_SHARE: Final = 8
 _GLOB_CHARACTER: Final = re.compile(r"[*?[]")
@@ -109,11 +111,18 @@ class _Visits:
             raise FindLimitError(f"the pattern visits more than {self._limit} nodes")
 
 
-def _joined(pattern: str) -> bytes:
-    """The path that a pattern without wildcards means; with a dot at its end it means none."""
-    if pattern.endswith("."):
-        return b""
-    return b".".join(part.encode() for part in pattern.split(".") if part)
+def tree_key(key: bytes) -> bytes:
+    """Where a series stands in the tree: the path itself; for a tagged one ``_tagged``, three and again three digits
+    of its SHA-256, and the path without dots, which is carbon's TaggedSeries.encode."""
+    if b";" not in key:
+        return key
+    digits = hashlib.sha256(key).hexdigest().encode()
+    return b".".join([_TAGGED, digits[:3], digits[3:6], key.replace(b".", b"_DOT_")])
+
+
+def _is_tagged(pattern: str) -> bool:
+    """Whether a pattern is the whole path of a tagged series, in which nothing is a wildcard."""
+    return ";" in pattern and not pattern.startswith(_TAGGED.decode() + ".")
 
 
 def _levels(parts: list[str], last: bool) -> list[_Level]:
@@ -188,16 +197,18 @@ class Globs:
         :raises FindLimitError: over one of the limits.
         """
         pattern = pattern.replace("\\", "")
-        tagged = ";" in pattern
-        if tagged or not (_is_glob(pattern) or "{" in pattern):
-            id_ = self._exact(pattern.encode() if tagged else _joined(pattern))
-            return [] if id_ is None else [(self._names.path(id_), id_)]
+        if _is_tagged(pattern):
+            return self._leaf(pattern.encode())
         parts = [part for part in pattern.split(".") if part]
-        if pattern.endswith("."):
+        if pattern.endswith(".") or not parts:
             return []
         tail = len(parts)
-        while not (_is_glob(parts[tail - 1]) or "{" in parts[tail - 1]):
-            tail -= 1
+        if parts[0] != _TAGGED.decode():
+            # Names below the last wildcard are looked up in the table and not in the tree.
+            while tail and not (_is_glob(parts[tail - 1]) or "{" in parts[tail - 1]):
+                tail -= 1
+        if not tail:
+            return self._leaf(".".join(parts).encode())
         levels = _levels(parts[:tail], last=tail == len(parts))
         rest = "".join("." + part for part in parts[tail:]).encode()
         visits = _Visits(self._visits_max)
@@ -223,8 +234,8 @@ class Globs:
         :raises FindLimitError: over one of the limits.
         """
         pattern = pattern.replace("\\", "")
-        if ";" in pattern:
-            return [Node(pattern, True, False)] if self._exact(pattern.encode()) is not None else []
+        if _is_tagged(pattern):
+            return [Node(path, True, False) for path, _ in self._leaf(pattern.encode())]
         parts = [part for part in pattern.split(".") if part]
         if not parts:
             return []
@@ -253,6 +264,10 @@ class Globs:
         id_ = self._names.get(key)
         return id_ if id_ is not None and self._names.keys[id_] == key else None
 
+    def _leaf(self, key: bytes) -> list[tuple[str, int]]:
+        id_ = self._exact(key)
+        return [] if id_ is None else [(key.decode(), id_)]
+
     def _bound(self, results: dict[str, int] | dict[bytes, bool]) -> None:
         if len(results) > self._results_max:
             raise FindLimitError(f"the pattern means more than {self._results_max} names")
@@ -276,15 +291,16 @@ class Globs:
         upto, renamed_upto = len(names.keys), len(names.renamed)
         rows, ids = [], []
         for id_, key in enumerate(names.keys[self._seen : upto], self._seen):
-            if key is not None and b";" not in key:
-                rows.append(key)
+            if key is not None:
+                rows.append(tree_key(key))
                 ids.append(id_)
         for id_ in dict.fromkeys(names.renamed[self._seen_renamed : renamed_upto]):
             key = names.keys[id_]
-            if id_ >= self._seen or key is None or b";" in key:
+            if id_ >= self._seen or key is None:
                 continue
-            if all(segment.row_of(key, id_) is None for segment in self._segments):
-                rows.append(key)
+            row = tree_key(key)
+            if all(segment.row_of(row, id_) is None for segment in self._segments):
+                rows.append(row)
                 ids.append(id_)
         self._seen, self._seen_renamed = upto, renamed_upto
         if rows:
@@ -293,7 +309,7 @@ class Globs:
     def _take_gone(self) -> None:
         names = self._names
         upto = len(names.gone)
-        gone = [(id_, key) for id_, key in names.gone[self._seen_gone : upto] if names.keys[id_] != key]
+        gone = [(id_, tree_key(key)) for id_, key in names.gone[self._seen_gone : upto] if names.keys[id_] != key]
         self._seen_gone = upto
         if not gone:
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import chain
 
 from ingestd.index.names import Names
 
@@ -63,8 +64,7 @@ class Tags:
         for id_, key in names.gone[self._seen_gone : gone_upto]:
             self._drop(id_, key)
             changed.add(id_)
-        changed.update(range(self._seen, upto))
-        for id_ in changed:
+        for id_ in chain(changed, range(self._seen, upto)):
             current = names.keys[id_]
             if current is not None:
                 for tag, value in _tags_of(current):

@@ -139,15 +139,29 @@ def test_backslashes_are_dropped():
     assert found(table("a.b"), "a\\.b") == ["a.b"]
 
 
-def test_a_tagged_series_is_found_by_its_whole_path_only():
+def test_a_tagged_series_is_found_by_its_whole_path():
     names = table("cpu;dc=a;host=b", "cpu", "disk;x=1.5")
     names.remember(b"cpu;host=b;dc=a", 0)
     globs = Globs(names)
     assert globs.find_leaves("cpu;dc=a;host=b") == [("cpu;dc=a;host=b", 0)]
     assert globs.find_nodes("disk;x=1.5") == [Node("disk;x=1.5", True, False)]
     assert globs.find_leaves("cpu;host=b;dc=a") == globs.find_nodes("cpu;*") == []
-    assert [n.path for n in globs.find_nodes("**")] == ["cpu"]
+    assert globs.find_nodes("c*") == [Node("cpu", True, False)]
     assert globs.paths() == ["cpu"]
+
+
+def test_a_tagged_series_stands_in_the_tree_where_carbon_puts_its_file():
+    names = table("some.metric;tag1=value2;tag2=value.2", "plain")
+    globs = Globs(names)
+    # The example of graphite-web's documentation, whose hash begins effaae.
+    key = "_tagged.eff.aae.some_DOT_metric;tag1=value2;tag2=value_DOT_2"
+    assert globs.find_nodes("*") == [Node("_tagged", False, True), Node("plain", True, False)]
+    assert globs.find_nodes("_tagged.*.*.some*") == [Node(key, True, False)]
+    assert globs.find_leaves(key) == globs.find_leaves("_tagged.*.aae.*") == globs.find_leaves("*.*.*.*") == [(key, 0)]
+    names.rename(0, "some.metric;tag1=b")
+    assert [path[:7] for path, _ in globs.find_leaves("_tagged.**")] == ["_tagged"]
+    names.remove(0)
+    assert globs.find_nodes("_tagged") == []
 
 
 def test_another_spelling_is_no_path():
