@@ -1,0 +1,107 @@
+"""What the HTTP face is given: everything behind it, as Protocols and plain callables."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any, Protocol
+
+from ingestd.query.grid import Series
+
+
+class Node(Protocol):
+    """A node of the tree of names: a series (leaf), a branch, or both."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def is_leaf(self) -> bool: ...
+
+    @property
+    def is_branch(self) -> bool: ...
+
+
+class Finder(Protocol):
+    """Searches over names; called in worker threads."""
+
+    def find_nodes(self, pattern: str) -> Sequence[Node]:
+        """The nodes that a pattern means, sorted by path, each once."""
+        ...
+
+    def paths(self) -> list[str]:
+        """All paths, sorted."""
+        ...
+
+
+class Events(Protocol):
+    """The store of events; called in worker threads, one call at a time."""
+
+    def add(self, when: int, what: str, tags: list[str], data: str) -> int:
+        """Keep an event and return its id."""
+        ...
+
+    def query(self, start: int, until: int, tags: list[str] | None, set_operation: str | None) -> list[dict[str, Any]]:
+        """Events of a time, ordered by it: ``{"id", "when", "what", "tags", "data"}``."""
+        ...
+
+    def get(self, id: int) -> dict[str, Any] | None:  # noqa: A002
+        """One event, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What /render asks: series of ``targets`` over (start, until] as seen at ``now``, all in seconds."""
+
+    targets: tuple[str, ...]
+    start: int
+    until: int
+    now: int
+    tz: tzinfo
+    max_data_points: int | None
+    x_files_factor: float
+    template: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """Everything behind the HTTP face."""
+
+    run: Callable[[Question], Sequence[Series]]
+    """Evaluates; called in a worker thread."""
+    consolidate: Callable[[Sequence[Series], int], Sequence[Series]]
+    """Series with at most so many points; called in a worker thread."""
+    parse_time: Callable[[str, int, tzinfo], int]
+    """Graphite's time texts: (text, now, tz) -> seconds."""
+    finder: Finder
+    events: Events
+    canonical_path: Callable[[str], str]
+    """The canonical form of a tagged path."""
+    status: Callable[[], dict[str, Any]]
+    health: Callable[[], tuple[bool, str]]
+    prometheus: Callable[[], str]
+    flush: Callable[[], Awaitable[object]]
+    clock: Callable[[], float]
+    version: str
+    refusals: tuple[type[Exception], ...]
+    """Errors that blame the request: their text is the answer, with 400."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one peer, and all of them together, may cost."""
+
+    body: int = 1 << 20
+    """Bytes of a body: Grafana's longest forms have under 100 KB."""
+    targets: int = 1_000
+    """Targets of a request: a panel has up to 26."""
+    workers: int = 2
+    """Questions answered at the same time. They share one interpreter lock, so more only take more memory."""
+    waiting: int = 64
+    """Questions that wait for a worker; beyond, 503: a dashboard asks 20 to 50 at once."""
+    timeout: float = 60.0
+    """Seconds until a question is given up with 503: Grafana gives up after 30 to 60."""
+    event: int = 65_536
+    """Characters of one text of an event."""

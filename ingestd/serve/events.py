@@ -1,0 +1,106 @@
+"""/events: kept and asked for as graphite-web does it, and the part of /tags that clients of carbon send."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from datetime import UTC
+from typing import Any, Final
+
+from aiohttp import web
+
+from ingestd.serve.deps import Deps, Limits
+from ingestd.serve.find import Handler, respond
+from ingestd.serve.params import ServeError, params_of
+from ingestd.serve.render import time_of
+
+TAGS_MAX: Final = 1_000
+"""Tags of an event, and paths of one request to register."""
+
+
+def read_event(body: bytes, now: int, limits: Limits) -> tuple[int, str, list[str], str]:
+    """(when, what, tags, data) of a posted event.
+
+    :raises ServeError: 400, it is none.
+    """
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ServeError(400, "an event is a JSON object") from None
+    if not isinstance(event, dict):
+        raise ServeError(400, "an event is a JSON object")
+    tags = event.get("tags") or []
+    if isinstance(tags, str):
+        tags = tags.split()
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags) or len(tags) > TAGS_MAX:
+        raise ServeError(400, '"tags" must be an array or space-separated string')
+    when = event.get("when", now)
+    if isinstance(when, bool) or not isinstance(when, int | float) or not math.isfinite(when) or not 0 <= when < 2**40:
+        raise ServeError(400, '"when" must be seconds since 1970')
+    texts = []
+    for name in ("what", "data"):
+        text = event.get(name)
+        text = "" if text is None else text if isinstance(text, str) else json.dumps(text)
+        texts.append(text)
+    if any(len(text) > limits.event for text in (*texts, *tags)):
+        raise ServeError(400, f"a text of an event has at most {limits.event} characters")
+    # A tag is a word: a list is joined and cut at blanks, as it comes back from graphite-web.
+    return int(when), texts[0], " ".join(tags).split(), texts[1]
+
+
+class EventHandlers:
+    """Handlers of /events. The store is called in a thread, because it writes, and one call at a time."""
+
+    def __init__(self, deps: Deps, limits: Limits) -> None:
+        self._deps = deps
+        self._limits = limits
+        self._lock = asyncio.Lock()
+
+    async def post(self, request: web.Request) -> web.Response:
+        """POST /events/: keep one."""
+        now = int(self._deps.clock())
+        when, what, tags, data = read_event(await request.read(), now, self._limits)
+        async with self._lock:
+            await asyncio.to_thread(self._deps.events.add, when, what, tags, data)
+        return web.Response(content_type="text/html")
+
+    async def get_data(self, request: web.Request) -> web.Response:
+        """GET /events/get_data: those of a time and of tags."""
+        params = await params_of(request)
+        params.callback()
+        now = int(self._deps.clock())
+        start = time_of(self._deps, params, "from", 0, now, UTC)
+        until = time_of(self._deps, params, "until", now, now, UTC)
+        tags = params.get("tags").split() if "tags" in params else None
+        set_operation = params.get("set") or None
+        async with self._lock:
+            found = await asyncio.to_thread(self._deps.events.query, start, until, tags, set_operation)
+        return respond(params, found)
+
+    async def get(self, request: web.Request) -> web.Response:
+        """GET /events/ID: one."""
+        params = await params_of(request)
+        digits = request.match_info["id"]
+        async with self._lock:
+            event = await asyncio.to_thread(self._deps.events.get, int(digits))
+        if event is None:
+            return web.json_response({"error": "Event matching query does not exist"}, status=404)
+        return respond(params, event)
+
+
+def tag_handler(deps: Deps, several: bool) -> Handler:
+    """The handler of POST /tags/tagSeries, or of /tags/tagMultiSeries: the canonical path of each path.
+
+    Nothing is kept: a series is known by its tags as soon as a point of it arrives.
+    """
+
+    async def tag(request: web.Request) -> web.Response:
+        params = await params_of(request)
+        paths = params.all("path")
+        if not paths or not all(paths):
+            return web.json_response({"error": "no paths specified" if several else "no path specified"}, status=400)
+        canonical: list[Any] = [deps.canonical_path(path) for path in paths]
+        return respond(params, canonical if several else canonical[-1])
+
+    return tag

@@ -1,0 +1,199 @@
+"""/metrics/find, /metrics/expand and /metrics/index.json, as graphite-web 1.1.10 answers them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+from aiohttp import web
+
+from ingestd.serve.deps import Deps, Node
+from ingestd.serve.params import Params, ServeError, params_of
+from ingestd.serve.render import time_of, zone_of
+from ingestd.serve.workers import Workers
+
+Handler = Callable[[web.Request], Any]
+Match = tuple[str, str, bool]
+"""A line of an answer: the last node's name, the path, whether it is a leaf."""
+
+FORMATS: Final = ("treejson", "completer", "json", "nodelist")
+QUERIES_MAX: Final = 100
+_LEAF: Final = {"allowChildren": 0, "expandable": 0, "leaf": 1}
+_BRANCH: Final = {"allowChildren": 1, "expandable": 1, "leaf": 0}
+
+
+def matches(nodes: Iterable[Node], leaves_only: bool) -> list[Match]:
+    """Nodes as Graphite lists them, sorted by name: what is a branch and a leaf stands there as both, in this order."""
+    found: list[Match] = []
+    for node in nodes:
+        name = node.path.rsplit(".", 1)[-1]
+        if node.is_branch and not leaves_only:
+            found.append((name, node.path, False))
+        if node.is_leaf:
+            found.append((name, node.path, True))
+    found.sort(key=lambda match: match[0])
+    return found
+
+
+def tree(found: list[Match], base: str, wildcards: bool) -> list[dict[str, Any]]:
+    """treejson: branches, then leaves; of equal names the first. Ids begin with the query's own beginning."""
+    first: list[dict[str, Any]] = []
+    if wildcards and len(found) > 1:
+        kind = _LEAF if all(leaf for _, _, leaf in found) else _BRANCH
+        first.append({"text": "*", "id": base + "*", **kind})
+    leaves: list[dict[str, Any]] = []
+    branches: list[dict[str, Any]] = []
+    seen = set()
+    for name, _, leaf in found:
+        if name not in seen:
+            seen.add(name)
+            (leaves if leaf else branches).append(
+                {"text": unquote_plus(name), "id": base + name, **(_LEAF if leaf else _BRANCH)}
+            )
+    return [*first, *branches, *leaves]
+
+
+def completions(found: list[Match], wildcards: bool) -> dict[str, Any]:
+    """completer: paths, those of branches with a dot."""
+    lines = [
+        {"path": path if leaf else path + ".", "name": name, "is_leaf": str(int(leaf))} for name, path, leaf in found
+    ]
+    if wildcards and len(lines) > 1:
+        lines.append({"name": "*"})
+    return {"metrics": lines}
+
+
+def completer_query(query: str, automatic_variants: bool) -> str:
+    """The pattern of a completer's query: everything that begins so."""
+    query = query.replace("..", "*.")
+    if not query.endswith("*"):
+        query += "*"
+    if automatic_variants:
+        parts = query.split(".")
+        query = ".".join("{" + part + "}" if "," in part and "{" not in part else part for part in parts)
+    return query
+
+
+def plain(found: list[Match], until: int) -> list[dict[str, Any]]:
+    """json: paths in order. The store keeps no record of when a series was written: leaves claim all time."""
+    return [
+        {"path": path, "is_leaf": leaf, **({"intervals": [{"start": 0, "end": until}]} if leaf else {})}
+        for _, path, leaf in sorted(found, key=lambda match: match[1:])
+    ]
+
+
+def nodes_at(found: list[Match], position: int) -> dict[str, Any]:
+    """nodelist: the names at one position of the paths.
+
+    :raises ServeError: 400, a path has no such position.
+    """
+    try:
+        return {"nodes": sorted({path.split(".")[position] for _, path, _ in found})}
+    except IndexError:
+        raise ServeError(400, "position is beyond the end of a path") from None
+
+
+def respond(params: Params, data: object) -> web.Response:
+    """Data as JSON, in a callback if one is asked for."""
+    text = json.dumps(data, indent=2 if params.get("pretty") else None)
+    callback = params.callback()
+    if callback:
+        return web.Response(text=f"{callback}({text})", content_type="text/javascript")
+    return web.Response(text=text, content_type="application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A request to /metrics/find."""
+
+    pattern: str
+    base: str
+    form: str
+    wildcards: bool
+    leaves_only: bool
+    position: int
+    now: int
+
+    def answer(self, deps: Deps) -> object:
+        """The data of the answer; made in a worker thread."""
+        found = matches(deps.finder.find_nodes(self.pattern), self.leaves_only)
+        if self.form == "treejson":
+            return tree(found, self.base, self.wildcards)
+        if self.form == "completer":
+            return completions(found, self.wildcards)
+        if self.form == "json":
+            return plain(found, self.now)
+        return nodes_at(found, self.position)
+
+
+def query_of(deps: Deps, params: Params) -> _Query:
+    """What a request to /metrics/find asks.
+
+    :raises ServeError: 400, a parameter is none.
+    """
+    clock = int(deps.clock())
+    tz = zone_of(params)
+    now = time_of(deps, params, "now", clock, clock, tz)
+    for name in ("from", "until"):
+        # Read for their errors: names are not kept by time.
+        if params.get(name) != "-1":
+            time_of(deps, params, name, now, now, tz)
+    query = params.get("query")
+    if not query:
+        raise ServeError(400, "the parameter query is missing or empty")
+    form = params.get("format", "treejson")
+    if form not in FORMATS:
+        raise ServeError(400, f"this format is not served; served are {', '.join(FORMATS)}")
+    base = query.rsplit(".", 1)[0] + "." if "." in query else ""
+    if form == "completer":
+        query = completer_query(query, bool(params.number("automatic_variants")))
+    wildcards, leaves_only = bool(params.number("wildcards")), bool(params.number("leavesOnly"))
+    return _Query(query, base, form, wildcards, leaves_only, params.number("position", -1), now)
+
+
+def find_handler(deps: Deps, workers: Workers) -> Handler:
+    """The handler of /metrics/find."""
+
+    async def find(request: web.Request) -> web.Response:
+        params = await params_of(request)
+        params.callback()
+        return respond(params, await workers.run(query_of(deps, params).answer, deps))
+
+    return find
+
+
+def expand_handler(deps: Deps, workers: Workers) -> Handler:
+    """The handler of /metrics/expand."""
+
+    async def expand(request: web.Request) -> web.Response:
+        params = await params_of(request)
+        params.callback()
+        by_query, leaves_only = bool(params.number("groupByExpr")), bool(params.number("leavesOnly"))
+        queries = params.all("query")
+        if len(queries) > QUERIES_MAX:
+            raise ServeError(400, f"a request has at most {QUERIES_MAX} queries")
+
+        def answer() -> dict[str, Any]:
+            results = {
+                query: sorted({path for _, path, _ in matches(deps.finder.find_nodes(query), leaves_only)})
+                for query in queries
+            }
+            return {"results": results if by_query else sorted(set().union(*results.values()))}
+
+        return respond(params, await workers.run(answer))
+
+    return expand
+
+
+def index_handler(deps: Deps, workers: Workers) -> Handler:
+    """The handler of /metrics/index.json."""
+
+    async def index(request: web.Request) -> web.Response:
+        params = await params_of(request)
+        params.callback()
+        return respond(params, await workers.run(deps.finder.paths))
+
+    return index

@@ -1,0 +1,115 @@
+"""Answers of /render as JSON, CSV and raw text, as graphite-web 1.1.10 writes them.
+
+Series come as rows of float64, NaN = no point, and leave through ``tolist`` and C encoders.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestd.points import Times, Values
+from ingestd.query.grid import Series
+
+_QUARTER: Final = 900
+"""Clocks are put forward or back at multiples of 15 minutes."""
+
+_EXACT: Final = 2.0**53
+"""From here on a float64 is not every integer."""
+
+_SEPARATORS: Final = (",", ":")
+_CONTROL: Final = dict.fromkeys([*range(32), 127], " ")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _numbers(values: Values, ints: bool) -> list[Any]:
+    """The values as Python numbers, NaN kept; integers where Graphite has integers."""
+    if ints:
+        known = ~np.isnan(values)
+        if bool((np.abs(values[known]) < _EXACT).all()):
+            numbers = np.empty(len(values), object)
+            numbers[known] = values[known].astype(np.int64)
+            numbers[~known] = np.nan
+            return list(numbers)
+    return list(values.tolist())
+
+
+def to_json(series: Sequence[Series], no_null_points: bool = False, pretty: bool = False) -> str:
+    """A list of ``{"target", "tags", "datapoints": [[value, timestamp], ...]}``.
+
+    NaN is null, an infinity 1e9999: what graphite-web sends and browsers read as infinite. ``no_null_points`` leaves
+    out nulls and then series without points.
+    """
+    encoder = json.JSONEncoder(separators=None if pretty else _SEPARATORS, indent=2 if pretty else None)
+    items = []
+    for one in series:
+        times = one.timestamps()
+        values = one.values[: len(times)]
+        stamps: Sequence[int] = times
+        if no_null_points:
+            known = ~np.isnan(values)
+            if not known.any():
+                continue
+            stamps = np.array(times, np.int64)[: len(values)][known].tolist()
+            values = values[known]
+        points = encoder.encode(list(zip(_numbers(values, one.ints), stamps, strict=False)))
+        # Only the datapoints are changed: a name may hold these words.
+        points = points.replace("NaN", "null").replace("Infinity", "1e9999")
+        tags = {str(key): value for key, value in one.tags.items()}
+        items.append(
+            f'{{"target": {encoder.encode(one.name)}, "tags": {encoder.encode(tags)}, "datapoints": {points}}}'
+        )
+    return "[" + (",\n" if pretty else ", ").join(items) + "]"
+
+
+def to_csv(series: Sequence[Series], tz: tzinfo) -> str:
+    """Lines ``name,%Y-%m-%d %H:%M:%S,value`` with CRLF, times in ``tz``, nothing for null.
+
+    A name at whose beginning a spreadsheet would see a formula is given an apostrophe: names come from the network.
+    """
+    parts = []
+    for one in series:
+        times = one.start + one.step * np.arange(len(one.values), dtype=np.int64)
+        values = ["" if text == "nan" else text for text in map(repr, _numbers(one.values, one.ints))]
+        name = _csv_field(str(one.name))
+        parts += [f"{name},{time},{value}\r\n" for time, value in zip(_local_times(times, tz), values, strict=True)]
+    return "".join(parts)
+
+
+def _csv_field(name: str) -> str:
+    if name.startswith(_FORMULA):
+        name = "'" + name
+    if any(c in name for c in ',"\r\n'):
+        return '"' + name.replace('"', '""') + '"'
+    return name
+
+
+def _local_times(times: Times, tz: tzinfo) -> list[str]:
+    """Epochs as ``%Y-%m-%d %H:%M:%S`` in ``tz``."""
+    if tz is not UTC and len(times):
+        quarters, of = np.unique(times // _QUARTER, return_inverse=True)
+        offsets: NDArray[np.int64] = np.array(
+            [_offset(quarter * _QUARTER, tz) for quarter in quarters.tolist()], np.int64
+        )
+        times = times + offsets[of]
+    return "\n".join(np.datetime_as_string(times.astype("datetime64[s]")).tolist()).replace("T", " ").split("\n")
+
+
+def _offset(time: int, tz: tzinfo) -> int:
+    offset = datetime.fromtimestamp(time, tz).utcoffset()
+    return 0 if offset is None else int(offset.total_seconds())
+
+
+def to_raw(series: Sequence[Series]) -> str:
+    """Lines ``name,start,end,step|value,...``: Python's ``repr``, ``None`` for null. A name is kept on its line."""
+    lines = []
+    for one in series:
+        values = ",".join(map(repr, _numbers(one.values, one.ints))).replace("nan", "None")
+        name = str(one.name).translate(_CONTROL)
+        lines.append(f"{name},{one.start},{one.end},{one.step}|{values}\n")
+    return "".join(lines)

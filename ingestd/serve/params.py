@@ -1,0 +1,106 @@
+"""The parameters of a request, as Graphite merges them, and the errors of this floor.
+
+Graphite takes parameters from the query string and from a form and lets the form win: the last value of a name counts,
+lists are joined. What a peer can grow is bounded here: fields and their size; the size of a body is bounded by the
+application, that of a request line by the server.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+FIELDS_MAX: Final = 2_000
+"""Fields of one request: twice the targets of the largest request that is answered."""
+
+FIELD_SIZE_MAX: Final = 65_536
+"""Characters of one field: Grafana's longest targets, lists of hundreds of paths, have 20,000."""
+
+CALLBACK_MAX: Final = 128
+_CALLBACK: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.]*", re.ASCII)
+
+
+class ServeError(Exception):
+    """A request that is answered with ``status`` and one line of text."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Params:
+    """Names and values of a request, in order."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self.pairs = pairs
+        self._last = dict(pairs)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._last
+
+    def get(self, name: str, default: str = "") -> str:
+        """The last value of ``name``."""
+        return self._last.get(name, default)
+
+    def all(self, name: str) -> list[str]:
+        """Every value of ``name``; those of ``name[]``, as some libraries write lists, if there are none."""
+        for spelling in (name, name + "[]"):
+            if spelling in self._last:
+                return [value for key, value in self.pairs if key == spelling]
+        return []
+
+    def number(self, name: str, default: int = 0) -> int:
+        """An integer.
+
+        :raises ServeError: 400, it is none.
+        """
+        if name not in self._last:
+            return default
+        text = self._last[name].strip()
+        if len(text) > 18 or not re.fullmatch(r"[-+]?[0-9]+", text):
+            raise ServeError(400, f"{name} is not an integer")
+        return int(text)
+
+    def callback(self) -> str:
+        """The name of the JSONP callback, or nothing. Only what can be a name: it is put into a script.
+
+        :raises ServeError: 400, it is no name.
+        """
+        name = self.get("jsonp")
+        if name and (len(name) > CALLBACK_MAX or not _CALLBACK.fullmatch(name)):
+            raise ServeError(400, "jsonp is not the name of a function")
+        return name
+
+
+def parse_pairs(text: str) -> list[tuple[str, str]]:
+    """The fields of a query string or form.
+
+    :raises ServeError: 400, too many or too long.
+    """
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="replace")
+    except ValueError:
+        raise ServeError(400, f"a request has at most {FIELDS_MAX} fields") from None
+    if any(len(name) > FIELD_SIZE_MAX or len(value) > FIELD_SIZE_MAX for name, value in pairs):
+        raise ServeError(400, f"a field has at most {FIELD_SIZE_MAX} characters")
+    return pairs
+
+
+async def params_of(request: web.Request) -> Params:
+    """The parameters of a request: query string, then form.
+
+    :raises ServeError: 400, they cannot be read.
+    """
+    pairs = parse_pairs(request.rel_url.raw_query_string)
+    if request.method == "POST" and request.content_type in {
+        "application/x-www-form-urlencoded",
+        "application/octet-stream",
+    }:
+        body = await request.read()
+        pairs += parse_pairs(body.decode("utf-8", "replace"))
+    if len(pairs) > FIELDS_MAX:
+        raise ServeError(400, f"a request has at most {FIELDS_MAX} fields")
+    return Params(pairs)

@@ -1,0 +1,123 @@
+"""/render: the question read from a request, answered in a worker thread, written in a format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, tzinfo
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from ingestd.serve.deps import Deps, Limits, Question
+from ingestd.serve.formats import to_csv, to_json, to_raw
+from ingestd.serve.params import Params, ServeError, params_of
+from ingestd.serve.workers import Workers
+
+FORMATS: Final = ("json", "csv", "raw")
+_DAY: Final = 86_400
+_ZONE_MAX: Final = 64
+
+
+def zone_of(params: Params) -> tzinfo:
+    """The time zone of a request; UTC if it names none that is known, as graphite-web takes its default."""
+    name = params.get("tz")
+    if not name or len(name) > _ZONE_MAX:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError):  # unknown; not a key; a directory of zones
+        return UTC
+
+
+def time_of(deps: Deps, params: Params, name: str, default: int, now: int, tz: tzinfo) -> int:
+    """A time of a request in seconds."""
+    return deps.parse_time(params.get(name), now, tz) if name in params else default
+
+
+def question_of(deps: Deps, params: Params, limits: Limits) -> Question:
+    """What a request to /render asks.
+
+    :raises ServeError: 400, a parameter is none.
+    """
+    tz = zone_of(params)
+    clock = int(deps.clock())
+    now = time_of(deps, params, "now", clock, clock, tz)
+    until = time_of(deps, params, "until", now, now, tz)
+    start = time_of(deps, params, "from", now - _DAY, now, tz)
+    if start == until:
+        raise ServeError(400, "Invalid empty time range")
+    targets = params.all("target")
+    if len(targets) > limits.targets:
+        raise ServeError(400, f"a request has at most {limits.targets} targets")
+    return Question(
+        targets=tuple(target for target in targets if target),
+        start=min(start, until),
+        until=max(start, until),
+        now=now,
+        tz=tz,
+        max_data_points=_max_data_points(params),
+        x_files_factor=_x_files_factor(params),
+        template={key[9:-1]: value for key, value in params.pairs if key.startswith("template[")},
+    )
+
+
+def _max_data_points(params: Params) -> int | None:
+    text = params.get("maxDataPoints")
+    if not text.isascii() or not text.isdigit():
+        return None
+    # More digits than any answer has points: no limit.
+    points = int(text[:18])
+    if points == 0:
+        raise ServeError(400, "maxDataPoints is at least 1")
+    return points
+
+
+def _x_files_factor(params: Params) -> float:
+    text = params.get("xFilesFactor", "0")
+    try:
+        factor = float(text)
+    except ValueError:
+        raise ServeError(400, "xFilesFactor is not a number") from None
+    if not math.isfinite(factor):
+        raise ServeError(400, "xFilesFactor is not finite")
+    return factor
+
+
+def _format_of(params: Params) -> str:
+    name = params.get("format", "raw" if "rawData" in params else "png")
+    if name not in FORMATS:
+        raise ServeError(400, f"this format is not served; served are {', '.join(FORMATS)}")
+    return name
+
+
+def _answer(deps: Deps, params: Params, question: Question, name: str) -> str:
+    """The text of an answer; made in a worker thread."""
+    series = deps.run(question) if question.targets else []
+    if name == "csv":
+        return to_csv(series, question.tz)
+    if name == "raw":
+        return to_raw(series)
+    if question.max_data_points is not None and series:
+        series = deps.consolidate(series, question.max_data_points)
+    return to_json(series, "noNullPoints" in params, bool(params.get("pretty")))
+
+
+_CONTENT_TYPES: Final = {"json": "application/json", "csv": "text/csv", "raw": "text/plain"}
+
+
+def render_handler(deps: Deps, workers: Workers, limits: Limits) -> Callable[[web.Request], object]:
+    """The handler of /render."""
+
+    async def render(request: web.Request) -> web.Response:
+        params = await params_of(request)
+        callback = params.callback()
+        name = _format_of(params)
+        question = question_of(deps, params, limits)
+        text = await workers.run(_answer, deps, params, question, name)
+        if callback and name == "json":
+            return web.Response(text=f"{callback}({text})", content_type="text/javascript")
+        return web.Response(text=text, content_type=_CONTENT_TYPES[name])
+
+    return render
