@@ -1,0 +1,151 @@
+"""What one request's evaluation shares: its reader, what was fetched already, and what it has cost so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import tzinfo
+
+import numpy as np
+
+from ingestd.points import Rows
+from ingestd.query.grid import Label, Reader, SeriesList, from_rows
+from ingestd.query.limits import QueryError, QueryLimits, charge
+from ingestd.query.parse import Node
+
+PROBE = 64
+"""Series that are fetched first to learn how many points a series has, before a large query is begun in earnest."""
+
+
+@dataclass(slots=True)
+class Costs:
+    """What the request has used of its :class:`QueryLimits`."""
+
+    limits: QueryLimits
+    series: int = 0
+    points: int = 0
+    patterns: int = 0
+
+    def add_series(self, more: int) -> None:
+        self.series = charge(self.series, more, self.limits.series, "series", "series")
+
+    def add_points(self, more: int) -> None:
+        self.points = charge(self.points, more, self.limits.points, "points", "points")
+
+    def add_pattern(self) -> None:
+        self.patterns = charge(self.patterns, 1, self.limits.patterns, "patterns", "path expressions")
+
+
+@dataclass(slots=True)
+class Fetched:
+    """One path expression over one window."""
+
+    paths: list[str]
+    rows: list[Rows]
+
+
+@dataclass(slots=True)
+class Source:
+    """The reader behind the caches of one request: a pattern is found once, a window of it fetched once."""
+
+    reader: Reader
+    now: int
+    costs: Costs
+    _found: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    _fetched: dict[tuple[str, int, int], Fetched] = field(default_factory=dict)
+
+    def fetch(self, pattern: str, start: int, until: int) -> Fetched:
+        """What matches ``pattern`` over (start, until]. The arrays are shared: not to be written to."""
+        key = (pattern, start, until)
+        if key not in self._fetched:
+            found = self._found.get(pattern)
+            if found is None:
+                self.costs.add_pattern()
+                found = self._found[pattern] = self.reader.find(pattern)
+            self.costs.add_series(len(found))
+            ids = [number for _, number in found]
+            self._fetched[key] = Fetched([path for path, _ in found], self._read(ids, start, until))
+        return self._fetched[key]
+
+    def _read(self, ids: list[int], start: int, until: int) -> list[Rows]:
+        """Fetches in pieces, so that a query beyond the limit of points ends before they fill the memory."""
+        out: list[Rows] = []
+        at, size, longest = 0, PROBE, 1
+        while at < len(ids):
+            chunk = np.array(ids[at : at + size], np.uint32)
+            for rows in self.reader.fetch(chunk, start, until, self.now):
+                self.costs.add_points(rows.values.size)
+                longest = max(longest, rows.values.shape[1])
+                out.append(Rows(rows.window, rows.positions + at, rows.values))
+            at += len(chunk)
+            room = (self.costs.limits.points - self.costs.points) // longest
+            size = max(min(len(ids) - at, room), 1)
+        return out
+
+
+@dataclass(slots=True)
+class Context:
+    """A window under evaluation; shifted ones share the source. ``x_files_factor`` may change for later calls."""
+
+    source: Source
+    start: int
+    until: int
+    tz: tzinfo
+    x_files_factor: float
+    evaluate: Callable[[Context, Node], SeriesList]
+
+    @property
+    def now(self) -> int:
+        return self.source.now
+
+    @property
+    def limits(self) -> QueryLimits:
+        return self.source.costs.limits
+
+    def fetch(self, pattern: str) -> SeriesList:
+        """Fresh labels over the series that match ``pattern``, in order of their paths."""
+        fetched = self.source.fetch(pattern, self.start, self.until)
+        factor = self.x_files_factor
+        paths = fetched.paths
+        return from_rows(
+            fetched.rows, lambda at: Label(paths[at], pattern, path_tags(paths[at]), x_files_factor=factor)
+        )
+
+    def shifted(self, start: int, until: int) -> Context:
+        """The same request over another window. Raises :class:`QueryError` if that window is empty."""
+        if start >= until:
+            raise QueryError(f"the shifted time range {start} to {until} is empty")
+        return replace(self, start=start, until=until)
+
+    def charge(self, rows: int, points: int) -> None:
+        """Books what a function is about to make: ``rows`` series of ``points`` points each."""
+        self.source.costs.add_points(rows * points)
+
+
+@dataclass(slots=True)
+class Invocation:
+    """A function call under evaluation: what a function gets besides its arguments."""
+
+    context: Context
+    name: str
+    args: tuple[Node, ...]
+
+    def series_again(self, start: int, until: int) -> SeriesList:
+        """The first argument evaluated anew over another window."""
+        context = self.context.shifted(start, until)
+        return context.evaluate(context, self.args[0])
+
+
+def path_tags(path: str) -> dict[str, str]:
+    """The tags of a path ``name;tag=value;...``; its whole text is the name where it breaks the rules for tags."""
+    if ";" not in path and not path.startswith("~"):
+        return {"name": path}
+    metric, *pairs = path.split(";")
+    tags = {}
+    for pair in pairs:
+        tag, found, value = pair.partition("=")
+        if not found or not tag or not value or value[0] == "~" or any(char in tag for char in "!^"):
+            return {"name": path}
+        tags[tag] = value
+    tags["name"] = metric.lstrip("~")
+    return tags if tags["name"] else {"name": path}

@@ -1,0 +1,171 @@
+"""Functions that look at another window than the request's, and evaluate their argument anew for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from ingestd.points import Values
+from ingestd.query.attime import parse_offset
+from ingestd.query.context import Invocation
+from ingestd.query.functions.registry import (
+    BOOLEAN,
+    FLOAT,
+    INT_OR_INTERVAL,
+    INTERVAL,
+    SERIES,
+    Param,
+    function,
+    optional,
+)
+from ingestd.query.grid import SeriesList
+from ingestd.query.limits import QueryError
+from ingestd.query.parse import Scalar
+
+MAX_WINDOW = 10**11
+"""Seconds. Over 3,000 years, and far from the limits of 64 bits."""
+
+
+@function(
+    "movingAverage",
+    group="Calculate",
+    params=(SERIES, Param("windowSize", INT_OR_INTERVAL), optional("xFilesFactor", FLOAT)),
+)
+def moving_average(call: Invocation, series: SeriesList, window: Scalar, x_files_factor: float | None) -> SeriesList:
+    return moving(call, series, window, "movingAverage", x_files_factor, lambda totals, counts, _: totals / counts)
+
+
+def moving(
+    call: Invocation,
+    series: SeriesList,
+    window: Scalar,
+    name: str,
+    x_files_factor: float | None,
+    finish: Callable[[Values, Values, Values], Values],
+) -> SeriesList:
+    """A function of the values in a window that ends at each point.
+
+    The argument is evaluated again with a preview as long as the window, possibly from a coarser archive; a window
+    given in points stays that many points of it. The first window ends at the second point of the preview's end, as in
+    graphite-web. ``finish(sums, counts, values)`` gives the results of all windows, float64[rows, windows].
+    """
+    if not series:
+        return SeriesList()
+    seconds, points = _window(window, max(grid.step for grid in series.grids))
+    again = call.series_again(call.context.start - seconds, call.context.until)
+    for grid in again.grids:
+        size = seconds // grid.step if points is None else points
+        factors = np.array([[label.x_files_factor] for label in grid.labels])
+        grid.values = _moved(grid.values, size, factors if x_files_factor is None else x_files_factor, finish)
+        grid.start += seconds
+        for label in grid.labels:
+            label.tags[name] = str(window)
+            label.become(f'{name}({label.name},"{window}")' if points is None else f"{name}({label.name},{window})")
+            label.ints = False
+    return again
+
+
+def _window(window: Scalar, step: int) -> tuple[int, int | None]:
+    """Seconds of preview, and the window's points if it was given in points."""
+    if isinstance(window, str):
+        return abs(parse_offset(window)), None
+    try:
+        points = int(window)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise QueryError(f"a moving window of {window!r} points") from error
+    if abs(points * step) > MAX_WINDOW:
+        raise QueryError(f"a moving window of {points} points is too long")
+    return points * step, points
+
+
+def _moved(
+    values: Values, size: int, x_files_factor: float | Values, finish: Callable[[Values, Values, Values], Values]
+) -> Values:
+    rows, points = values.shape
+    windows = max(points - size, 0)
+    if size <= 0 or windows == 0:
+        return np.full((rows, windows), np.nan)
+    there = ~np.isnan(values)
+    counts = sliding(there.astype(np.float64), size, np.add)[:, 1:]
+    sums = sliding(np.where(there, values, 0.0), size, np.add)[:, 1:]
+    return np.where((counts > 0) & (counts / size >= x_files_factor), finish(sums, counts, values), np.nan)
+
+
+def sliding(values: Values, size: int, operation: np.ufunc) -> Values:
+    """``operation`` over every run of ``size`` columns: float64[rows, n] to float64[rows, n - size + 1], size <= n.
+
+    Two passes whatever the size (van Herk, Pattern Recognition Letters 13, 1992): a run is the tail of one block and
+    the head of the next. Unlike a difference of running sums this adds only what is in the run: nothing cancels and an
+    infinity stays where it is. ``operation`` is an associative ufunc.
+    """
+    if size == 1:
+        return values
+    rows, points = values.shape
+    blocks = -(-points // size)
+    padded = np.zeros((rows, blocks * size))
+    padded[:, :points] = values
+    cube = padded.reshape(rows, blocks, size)
+    heads = operation.accumulate(cube, axis=2).reshape(rows, -1)
+    tails = operation.accumulate(cube[:, :, ::-1], axis=2)[:, :, ::-1].reshape(rows, -1)
+    runs = points - size + 1
+    out: Values = operation(tails[:, :runs], heads[:, size - 1 : points])
+    out[:, ::size] = heads[:, size - 1 : points : size]
+    return out
+
+
+@function(
+    "timeShift",
+    group="Transform",
+    params=(
+        SERIES,
+        Param("timeShift", INTERVAL),
+        optional("resetEnd", BOOLEAN, True),
+        optional("alignDST", BOOLEAN, False),
+    ),
+)
+def time_shift(call: Invocation, series: SeriesList, shift: str, reset_end: bool, align_dst: bool) -> SeriesList:
+    """The argument over a window in the past (no sign means minus), drawn at the present times.
+
+    Start and end become those of the first unshifted series, so the number of points may not fit between them.
+    ``align_dst`` keeps the time of day across a change of clocks in the zone of the request.
+    """
+    if not shift:
+        raise QueryError("timeShift: an empty interval")
+    if shift[0].isdigit():
+        shift = f"-{shift}"
+    context = call.context
+    offset = parse_offset(shift)
+    if align_dst:
+        offset += _clock_change(call, offset)
+    if not series:
+        return SeriesList()
+    anchor = series.first
+    again = call.series_again(context.start + offset, context.until + offset)
+    for grid in again.grids:
+        grid.end = anchor.end if reset_end else grid.end - grid.start + anchor.start
+        grid.start = anchor.start
+        for label in grid.labels:
+            label.tags["timeShift"] = shift
+            label.name = f'timeShift({label.name}, "{shift}")'
+    return again
+
+
+def _clock_change(call: Invocation, offset: int) -> int:
+    """An hour more if only the request's window lies in summer time, an hour less if only the shifted one does."""
+
+    def summer(epoch: int) -> bool:
+        try:
+            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch)
+            return bool(moment.astimezone(call.context.tz).dst())
+        except OverflowError as error:
+            raise QueryError("timeShift: the window lies outside of the calendar") from error
+
+    request = [summer(call.context.start), summer(call.context.until)]
+    shifted = [summer(call.context.start + offset), summer(call.context.until + offset)]
+    if all(request) and not any(shifted):
+        return 3_600
+    if not any(request) and all(shifted):
+        return -3_600
+    return 0

@@ -1,0 +1,180 @@
+"""Series lists: labels in Python, values in 2-D arrays.
+
+Graphite's functions take and give lists of series. Here the series of such a list that share a window lie in one
+:class:`Grid`, a float64 array with a row for each, and a function works on whole arrays. NaN = no data.
+
+Ownership: a function owns the :class:`SeriesList`, grids and labels it is given and may change them; their arrays may
+be shared with the cache of the request and are never written to, only replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestd.points import Ids, Rows, Values, Window
+
+
+class Reader(Protocol):
+    """Where series come from. Both methods may be called from a worker thread."""
+
+    def find(self, pattern: str) -> list[tuple[str, int]]:
+        """Leaves (path, id) that match ``pattern``, sorted by path in order of code points, without duplicates."""
+        ...
+
+    def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
+        """Rows of ``ids`` over (start, until] with whisper's choice of archive at ``now``; some ids may have none."""
+        ...
+
+
+@dataclass(slots=True)
+class Label:
+    """What is known of a series besides its values."""
+
+    name: str
+    """Shown as ``target``. ``alias(x, 5)`` stores the number, as graphite-web does, and JSON prints it as one."""
+    path_expression: str
+    """What an enclosing function prints for this series."""
+    tags: dict[str, str]
+    consolidation_func: str = "average"
+    x_files_factor: float = 0.0
+    ints: bool = False
+    """Every value is an integer in graphite-web and prints without a fraction."""
+
+    def become(self, name: str) -> None:
+        """Takes ``name`` for what is shown and for what an enclosing function prints."""
+        self.name = self.path_expression = name
+
+
+@dataclass(slots=True)
+class Grid:
+    """Rows of one window: the value at column i belongs to ``start + i * step``.
+
+    ``values`` is float64[rows, points]. ``end`` is exclusive; as in graphite-web the number of points may differ from
+    ``(end - start) / step`` (after timeShift, constantLine). ``places`` are the ascending positions of the rows in the
+    series list.
+    """
+
+    start: int
+    end: int
+    step: int
+    values: Values
+    labels: list[Label]
+    places: NDArray[np.intp]
+
+
+@dataclass(slots=True)
+class Series:
+    """One series of an answer; ``values`` float64[points] is a view of a grid's row."""
+
+    name: str
+    path_expression: str
+    tags: dict[str, str]
+    start: int
+    end: int
+    step: int
+    values: Values
+    consolidation_func: str = "average"
+    x_files_factor: float = 0.0
+    values_per_point: int = 1
+    ints: bool = False
+
+    def timestamps(self) -> range:
+        """The times of JSON's datapoints, to be zipped with ``values``: the shorter of the two ends the pairs."""
+        return range(self.start, self.end + 1, max(self.step * self.values_per_point, 1))
+
+
+@dataclass(slots=True)
+class SeriesList:
+    """An ordered list of series as grids. The places of all grids together are 0 to n - 1."""
+
+    grids: list[Grid] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return sum(len(grid.labels) for grid in self.grids)
+
+    @property
+    def labels(self) -> list[Label]:
+        """The labels in the order of the list."""
+        if len(self.grids) == 1:
+            return self.grids[0].labels
+        pairs = [pair for grid in self.grids for pair in zip(grid.places.tolist(), grid.labels, strict=True)]
+        pairs.sort(key=lambda pair: pair[0])
+        return [label for _, label in pairs]
+
+    @property
+    def first(self) -> Grid:
+        """The grid that holds the first series. The list is not empty."""
+        return next(grid for grid in self.grids if grid.places[0] == 0)
+
+    def map(self, change: Callable[[Values], Values]) -> SeriesList:
+        """This list with the values of each grid replaced by ``change(values)``."""
+        for grid in self.grids:
+            grid.values = change(grid.values)
+        return self
+
+    def series(self) -> list[Series]:
+        """Every series by itself, in order, with views of the grids' rows."""
+        out: list[tuple[int, Series]] = []
+        for grid in self.grids:
+            for place, label, row in zip(grid.places.tolist(), grid.labels, grid.values, strict=True):
+                series = Series(
+                    label.name,
+                    label.path_expression,
+                    label.tags,
+                    grid.start,
+                    grid.end,
+                    grid.step,
+                    row,
+                    label.consolidation_func,
+                    label.x_files_factor,
+                    1,
+                    label.ints,
+                )
+                out.append((place, series))
+        if len(self.grids) > 1:
+            out.sort(key=lambda pair: pair[0])
+        return [series for _, series in out]
+
+
+def single(label: Label, start: int, end: int, step: int, values: Values) -> SeriesList:
+    """A list of one series; ``values`` float64[points]."""
+    return SeriesList([Grid(start, end, step, values[np.newaxis, :], [label], np.zeros(1, np.intp))])
+
+
+def concatenate(lists: Iterable[SeriesList]) -> SeriesList:
+    """One list of all series, list after list."""
+    grids: list[Grid] = []
+    total = 0
+    for each in lists:
+        grids += [replace(grid, places=grid.places + total) for grid in each.grids]
+        total += len(each)
+    return SeriesList(grids)
+
+
+def from_rows(rows: Sequence[Rows], label: Callable[[int], Label]) -> SeriesList:
+    """The list of the series that ``rows`` hold, in order of their positions; ``label`` makes one from a position.
+
+    Positions that no row covers leave no gap. Rows of one window are laid together.
+    """
+    by_window: dict[Window, list[Rows]] = {}
+    for each in rows:
+        if len(each.positions):
+            by_window.setdefault(each.window, []).append(each)
+    if not by_window:
+        return SeriesList()
+    present = np.sort(np.concatenate([each.positions for group in by_window.values() for each in group]))
+    grids = []
+    for (start, end, step), group in by_window.items():
+        positions = group[0].positions if len(group) == 1 else np.concatenate([each.positions for each in group])
+        values = group[0].values if len(group) == 1 else np.concatenate([each.values for each in group])
+        if np.any(positions[1:] < positions[:-1]):
+            order = np.argsort(positions, kind="stable")
+            positions, values = positions[order], values[order]
+        places = np.searchsorted(present, positions)
+        grids.append(Grid(start, end, step, values, [label(each) for each in positions.tolist()], places))
+    return SeriesList(grids)

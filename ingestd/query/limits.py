@@ -1,0 +1,43 @@
+"""The errors of the query floor and the limits of one query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class QueryError(Exception):
+    """The query cannot be answered and its author is to blame; the message is one line for a 400."""
+
+
+class LimitError(QueryError):
+    """The query asks for more than a setting allows; the message names the number and the setting."""
+
+    def __init__(self, setting: str, wanted: str, allowed: int) -> None:
+        super().__init__(f"{wanted}; the limit is {allowed} ({setting})")
+        self.setting = setting
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """What one request may cost."""
+
+    series: int = 100_000
+    """Series read or made by a request. Each is a label, 0.5 KB and microseconds of Python in every function."""
+    points: int = 20_000_000
+    """Points read or made by a request, in the finest form held: 160 MB a copy, and a function holds up to three."""
+    patterns: int = 1_000
+    """Different path expressions of a request, each of which walks the index once. Dashboards have under 100."""
+    depth: int = 64
+    """Calls within calls. A level costs 6 Python frames, so 64 stay below the interpreter's 1,000; people write 10."""
+    target_length: int = 65_536
+    """Characters of one target. Grafana's longest, lists of hundreds of paths, have 20,000."""
+    targets: int = 1_000
+    """Targets of one request. A dashboard's panel has up to 26 (its refIds are letters)."""
+
+
+def charge(used: int, more: int, allowed: int, setting: str, what: str) -> int:
+    """``used + more``, or :class:`LimitError` if that is over ``allowed``."""
+    total = used + more
+    if total > allowed:
+        raise LimitError(f"limits.query_{setting}", f"the query needs {total} {what}", allowed)
+    return total

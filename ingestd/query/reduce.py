@@ -1,0 +1,169 @@
+"""Graphite's aggregations: many values to one, over the last axis of an array. NaN = no data.
+
+Each takes ``values`` float64[..., n] and ``sizes``, the number of values that count (broadcast over the leading axes;
+less than n where buckets are padded with NaN at their ends), and gives float64[...], NaN where there is nothing.
+Sums, extremes and so on over another axis work on a transposed view without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestd.points import Values
+from ingestd.query.limits import QueryError
+
+Sizes: TypeAlias = int | NDArray[np.intp]
+Reducer: TypeAlias = Callable[[Values, Sizes], Values]
+
+
+def known(values: Values) -> NDArray[np.intp]:
+    """How many values there are: intp[...]."""
+    return np.asarray(np.count_nonzero(~np.isnan(values), axis=-1))
+
+
+def total(values: Values) -> Values:
+    """The sum of the values there are, 0.0 where there are none."""
+    return np.asarray(np.sum(np.where(np.isnan(values), 0.0, values), axis=-1))
+
+
+def _where_known(values: Values, result: Values) -> Values:
+    return np.where(known(values) > 0, result, np.nan)
+
+
+def _sum(values: Values, sizes: Sizes) -> Values:
+    return _where_known(values, total(values))
+
+
+def _average(values: Values, sizes: Sizes) -> Values:
+    return total(values) / known(values)
+
+
+def _average_zero(values: Values, sizes: Sizes) -> Values:
+    return total(values) / sizes
+
+
+def _max(values: Values, sizes: Sizes) -> Values:
+    return np.asarray(np.fmax.reduce(values, axis=-1, initial=np.nan))
+
+
+def _min(values: Values, sizes: Sizes) -> Values:
+    return np.asarray(np.fmin.reduce(values, axis=-1, initial=np.nan))
+
+
+def _median(values: Values, sizes: Sizes) -> Values:
+    ordered = np.sort(values, axis=-1)
+    count = known(values)
+    low = _at(ordered, np.maximum(count - 1, 0) // 2)
+    high = _at(ordered, np.minimum(count // 2, values.shape[-1] - 1))
+    return np.where(count % 2 == 1, low, (low + high) / 2)
+
+
+def _at(values: Values, index: NDArray[np.intp]) -> Values:
+    return np.take_along_axis(values, index[..., np.newaxis], axis=-1)[..., 0]
+
+
+def _first(values: Values, sizes: Sizes) -> Values:
+    return _at(values, np.argmax(~np.isnan(values), axis=-1))
+
+
+def _last(values: Values, sizes: Sizes) -> Values:
+    return _first(values[..., ::-1], sizes)
+
+
+def _diff(values: Values, sizes: Sizes) -> Values:
+    """The first value less all others; values before the first are none, so the second may become the minuend."""
+    there = ~np.isnan(values)
+    first = np.argmax(there, axis=-1)[..., np.newaxis]
+    rest = np.where(there & (np.arange(values.shape[-1]) != first), values, 0.0)
+    return np.asarray(_at(values, first[..., 0]) - np.sum(rest, axis=-1))
+
+
+def _stddev(values: Values, sizes: Sizes) -> Values:
+    """Of the population, in two passes."""
+    distance = values - _average(values, sizes)[..., np.newaxis]
+    return np.asarray(np.sqrt(_average(distance * distance, sizes)))
+
+
+def _count(values: Values, sizes: Sizes) -> Values:
+    return known(values).astype(np.float64)
+
+
+def _range(values: Values, sizes: Sizes) -> Values:
+    return _max(values, sizes) - _min(values, sizes)
+
+
+def _multiply(values: Values, sizes: Sizes) -> Values:
+    """The product; none as soon as one factor is."""
+    product = np.prod(np.where(np.isnan(values), 1.0, values), axis=-1)
+    return np.where(known(values) == sizes, product, np.nan)
+
+
+REDUCERS: Final[dict[str, Reducer]] = {
+    "average": _average,
+    "avg_zero": _average_zero,
+    "median": _median,
+    "sum": _sum,
+    "min": _min,
+    "max": _max,
+    "diff": _diff,
+    "stddev": _stddev,
+    "count": _count,
+    "range": _range,
+    "multiply": _multiply,
+    "last": _last,
+    "rangeOf": _range,
+    "avg": _average,
+    "total": _sum,
+    "current": _last,
+}
+"""The names that functions take; /functions lists them as options."""
+
+CONSOLIDATORS: Final[dict[str, Reducer]] = {
+    "sum": _sum,
+    "average": _average,
+    "avg": _average,
+    "avg_zero": _average_zero,
+    "max": _max,
+    "min": _min,
+    "first": _first,
+    "last": _last,
+}
+"""The names that consolidation takes: another set than that of functions."""
+
+
+def reducer(name: object) -> Reducer:
+    """The aggregation of that name. Raises :class:`QueryError`."""
+    found = REDUCERS.get(name) if isinstance(name, str) else None
+    if found is None:
+        raise QueryError(f"Unsupported aggregation function: {name}")
+    return found
+
+
+def enough(counts: NDArray[np.intp], size: float, x_files_factor: float | Values) -> NDArray[np.bool_]:
+    """Where at least one value, and at least that fraction of ``size``, is known: bool[...]."""
+    return (counts > 0) & (counts / size >= x_files_factor)
+
+
+def reduce_buckets(values: Values, size: int, consolidator: str, x_files_factor: float | Values) -> Values:
+    """Every ``size`` columns of float64[rows, n] become one: float64[rows, ceil(n / size)].
+
+    A bucket with too few values becomes NaN; the last, shorter bucket is held to the full size too.
+    ``x_files_factor`` is one number or float64[rows, 1].
+    """
+    function = CONSOLIDATORS.get(consolidator)
+    if function is None:
+        raise QueryError(f"Invalid consolidation function: '{consolidator}'")
+    rows, points = values.shape
+    buckets = -(-points // size)
+    if buckets * size != points:
+        padding = np.full((rows, buckets * size - points), np.nan)
+        values = np.concatenate((values, padding), axis=1)
+    sizes = np.full(buckets, size, np.intp)
+    if buckets:
+        sizes[-1] = points - (buckets - 1) * size
+    cube = values.reshape(rows, buckets, size)
+    return np.where(enough(known(cube), size, x_files_factor), function(cube, sizes), np.nan)
