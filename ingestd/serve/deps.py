@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import tzinfo
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ingestd.query.evaluate import Request
 from ingestd.query.grid import Series
+from ingestd.query.limits import QueryLimits
 
 
 class Node(Protocol):
@@ -52,29 +53,11 @@ class Events(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What /render asks: series of ``targets`` over (start, until] as seen at ``now``, all in seconds."""
-
-    targets: tuple[str, ...]
-    start: int
-    until: int
-    now: int
-    tz: tzinfo
-    max_data_points: int | None
-    x_files_factor: float
-    template: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Deps:
     """Everything behind the HTTP face."""
 
-    run: Callable[[Question], Sequence[Series]]
-    """Evaluates; called in a worker thread."""
-    consolidate: Callable[[Sequence[Series], int], Sequence[Series]]
-    """Series with at most so many points; called in a worker thread."""
-    parse_time: Callable[[str, int, tzinfo], int]
-    """Graphite's time texts: (text, now, tz) -> seconds."""
+    run: Callable[[Request], list[Series]]
+    """:func:`ingestd.query.evaluate.run` over a reader; called in a worker thread."""
     finder: Finder
     events: Events
     canonical_path: Callable[[str], str]
@@ -86,7 +69,8 @@ class Deps:
     clock: Callable[[], float]
     version: str
     refusals: tuple[type[Exception], ...]
-    """Errors that blame the request: their text is the answer, with 400."""
+    """Errors besides query's that blame the request: their text is the answer, with 400."""
+    query_limits: QueryLimits = field(default_factory=QueryLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +79,6 @@ class Limits:
 
     body: int = 1 << 20
     """Bytes of a body: Grafana's longest forms have under 100 KB."""
-    targets: int = 1_000
-    """Targets of a request: a panel has up to 26."""
     workers: int = 2
     """Questions answered at the same time. They share one interpreter lock, so more only take more memory."""
     waiting: int = 64

@@ -70,8 +70,8 @@ class EventHandlers:
         params = await params_of(request)
         params.callback()
         now = int(self._deps.clock())
-        start = time_of(self._deps, params, "from", 0, now, UTC)
-        until = time_of(self._deps, params, "until", now, now, UTC)
+        start = time_of(params, "from", 0, now, UTC)
+        until = time_of(params, "until", now, now, UTC)
         tags = params.get("tags").split() if "tags" in params else None
         set_operation = params.get("set") or None
         async with self._lock:

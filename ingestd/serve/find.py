@@ -136,11 +136,11 @@ def query_of(deps: Deps, params: Params) -> _Query:
     """
     clock = int(deps.clock())
     tz = zone_of(params)
-    now = time_of(deps, params, "now", clock, clock, tz)
+    now = time_of(params, "now", clock, clock, tz)
     for name in ("from", "until"):
         # Read for their errors: names are not kept by time.
         if params.get(name) != "-1":
-            time_of(deps, params, name, now, now, tz)
+            time_of(params, name, now, now, tz)
     query = params.get("query")
     if not query:
         raise ServeError(400, "the parameter query is missing or empty")

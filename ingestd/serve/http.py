@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ingestd.query.limits import QueryError
 from ingestd.serve.deps import Deps, Limits
 from ingestd.serve.events import EventHandlers, tag_handler
 from ingestd.serve.find import Handler, expand_handler, find_handler, index_handler
@@ -38,7 +39,7 @@ def make_app(deps: Deps, limits: Limits | None = None) -> web.Application:
     """The application over ``deps``."""
     limits = limits or Limits()
     workers = Workers(limits.workers, limits.waiting, limits.timeout)
-    app = web.Application(client_max_size=limits.body, middlewares=[_refuse(deps.refusals)])
+    app = web.Application(client_max_size=limits.body, middlewares=[_refuse((QueryError, *deps.refusals))])
     app.on_response_prepare.append(_add_headers)
 
     async def close(_: web.Application) -> None:
@@ -47,7 +48,7 @@ def make_app(deps: Deps, limits: Limits | None = None) -> web.Application:
     app.on_cleanup.append(close)
     events = EventHandlers(deps, limits)
     find = find_handler(deps, workers)
-    render = render_handler(deps, workers, limits)
+    render = render_handler(deps, workers)
     _route(app, ("GET", "POST"), "/render", render)
     _route(app, ("GET", "POST"), "/metrics/find", find)
     _route(app, ("GET", "POST"), "/metrics/expand", expand_handler(deps, workers))

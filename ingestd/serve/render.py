@@ -10,7 +10,10 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
-from ingestd.serve.deps import Deps, Limits, Question
+from ingestd.query.attime import parse_time
+from ingestd.query.consolidate import consolidate
+from ingestd.query.evaluate import Request
+from ingestd.serve.deps import Deps
 from ingestd.serve.formats import to_csv, to_json, to_raw
 from ingestd.serve.params import Params, ServeError, params_of
 from ingestd.serve.workers import Workers
@@ -31,35 +34,32 @@ def zone_of(params: Params) -> tzinfo:
         return UTC
 
 
-def time_of(deps: Deps, params: Params, name: str, default: int, now: int, tz: tzinfo) -> int:
+def time_of(params: Params, name: str, default: int, now: int, tz: tzinfo) -> int:
     """A time of a request in seconds."""
-    return deps.parse_time(params.get(name), now, tz) if name in params else default
+    return parse_time(params.get(name), now, tz) if name in params else default
 
 
-def question_of(deps: Deps, params: Params, limits: Limits) -> Question:
+def request_of(deps: Deps, params: Params) -> Request:
     """What a request to /render asks.
 
     :raises ServeError: 400, a parameter is none.
     """
     tz = zone_of(params)
     clock = int(deps.clock())
-    now = time_of(deps, params, "now", clock, clock, tz)
-    until = time_of(deps, params, "until", now, now, tz)
-    start = time_of(deps, params, "from", now - _DAY, now, tz)
+    now = time_of(params, "now", clock, clock, tz)
+    until = time_of(params, "until", now, now, tz)
+    start = time_of(params, "from", now - _DAY, now, tz)
     if start == until:
         raise ServeError(400, "Invalid empty time range")
-    targets = params.all("target")
-    if len(targets) > limits.targets:
-        raise ServeError(400, f"a request has at most {limits.targets} targets")
-    return Question(
-        targets=tuple(target for target in targets if target),
+    return Request(
+        targets=tuple(target for target in params.all("target") if target),
         start=min(start, until),
         until=max(start, until),
         now=now,
         tz=tz,
         max_data_points=_max_data_points(params),
         x_files_factor=_x_files_factor(params),
-        template={key[9:-1]: value for key, value in params.pairs if key.startswith("template[")},
+        limits=deps.query_limits,
     )
 
 
@@ -68,16 +68,14 @@ def _max_data_points(params: Params) -> int | None:
     if not text.isascii() or not text.isdigit():
         return None
     # More digits than any answer has points: no limit.
-    points = int(text[:18])
-    if points == 0:
-        raise ServeError(400, "maxDataPoints is at least 1")
-    return points
+    return int(text[:18])
 
 
-def _x_files_factor(params: Params) -> float:
-    text = params.get("xFilesFactor", "0")
+def _x_files_factor(params: Params) -> float | None:
+    if "xFilesFactor" not in params:
+        return None
     try:
-        factor = float(text)
+        factor = float(params.get("xFilesFactor"))
     except ValueError:
         raise ServeError(400, "xFilesFactor is not a number") from None
     if not math.isfinite(factor):
@@ -92,30 +90,27 @@ def _format_of(params: Params) -> str:
     return name
 
 
-def _answer(deps: Deps, params: Params, question: Question, name: str) -> str:
+def _answer(deps: Deps, params: Params, asked: Request, name: str) -> str:
     """The text of an answer; made in a worker thread."""
-    series = deps.run(question) if question.targets else []
+    series = deps.run(asked) if asked.targets else []
     if name == "csv":
-        return to_csv(series, question.tz)
+        return to_csv(series, asked.tz)
     if name == "raw":
         return to_raw(series)
-    if question.max_data_points is not None and series:
-        series = deps.consolidate(series, question.max_data_points)
-    return to_json(series, "noNullPoints" in params, bool(params.get("pretty")))
+    return to_json(consolidate(series, asked.max_data_points), "noNullPoints" in params, bool(params.get("pretty")))
 
 
 _CONTENT_TYPES: Final = {"json": "application/json", "csv": "text/csv", "raw": "text/plain"}
 
 
-def render_handler(deps: Deps, workers: Workers, limits: Limits) -> Callable[[web.Request], object]:
+def render_handler(deps: Deps, workers: Workers) -> Callable[[web.Request], object]:
     """The handler of /render."""
 
     async def render(request: web.Request) -> web.Response:
         params = await params_of(request)
         callback = params.callback()
         name = _format_of(params)
-        question = question_of(deps, params, limits)
-        text = await workers.run(_answer, deps, params, question, name)
+        text = await workers.run(_answer, deps, params, request_of(deps, params), name)
         if callback and name == "json":
             return web.Response(text=f"{callback}({text})", content_type="text/javascript")
         return web.Response(text=text, content_type=_CONTENT_TYPES[name])
