@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from ingestd.points import UNKNOWN, Batch, Ids, NameTable, NewName, Parsed
 from ingestd.telemetry import Books
+
+_SPELLING: Final = 512
+"""Bytes of a spelling that is worth remembering: longer ones (tags repeated on purpose) are resolved each time."""
 
 
 class IngestError(Exception):
@@ -110,8 +113,7 @@ class Pipeline:
                 fresh.setdefault(name.path, []).append(name)
                 continue
             ids[name.row] = series
-            if name.spelling != canonical:
-                self.names.remember(name.spelling, series)
+            self._remember(name.spelling, canonical, series)
         paths = list(fresh)[: self._allowed(len(fresh), clock)]
         if paths:
             created = self._store.create(paths, clock)
@@ -120,14 +122,17 @@ class Pipeline:
                 canonical = path.encode()
                 for name in fresh[path]:
                     ids[name.row] = series
-                    if name.spelling != canonical:
-                        self.names.remember(name.spelling, series)
+                    self._remember(name.spelling, canonical, series)
         kept = ids != UNKNOWN
         over = len(ids) - int(np.count_nonzero(kept))
         if not over:
             return Batch(ids, batch.timestamps, batch.values)
         books.reject("limit", over)
         return Batch(ids[kept], batch.timestamps[kept], batch.values[kept])
+
+    def _remember(self, spelling: bytes, canonical: bytes, series: int) -> None:
+        if spelling != canonical and len(spelling) <= _SPELLING:
+            self.names.remember(spelling, series)
 
     def _allowed(self, wanted: int, clock: int) -> int:
         """How many of ``wanted`` new series may be created now; they are taken out of the budget."""

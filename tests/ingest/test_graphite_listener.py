@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import os
+import resource
 import socket
 import struct
 from pathlib import Path
 
 import pytest
 
+from ingestd.ingest import streams
 from ingestd.ingest.graphite import TCP, UDP, GraphiteListener, GraphiteSettings
 from ingestd.ingest.pipeline import IngestError
 from ingestd.ingest.streams import StreamSettings
@@ -273,14 +276,14 @@ def test_many_datagrams_are_few_batches(house, run, udp) -> None:
         graphite = listener(house)
         await graphite.start()
         client = udp(graphite.addresses[UDP])
-        for number in range(500):
+        for number in range(200):
             client.send(b"a.b %d %d" % (number, NOW + number))
-        await house.received(500)
+        await house.received(200)
         await graphite.stop()
 
     run(scene())
-    assert [value for _, value, _ in house.store.points] == list(range(500))
-    assert house.store.batches <= 5
+    assert [value for _, value, _ in house.store.points] == list(range(200))
+    assert house.store.batches <= 3
 
 
 def test_stop_reads_what_has_arrived(house, run, udp) -> None:
@@ -362,26 +365,53 @@ def test_an_endless_sender_starves_nobody(house, run) -> None:
     assert house.balanced()
 
 
-def test_five_hundred_idle_connections(house, run) -> None:
+def test_four_hundred_idle_connections(house, run) -> None:
     async def scene() -> None:
         graphite = listener(house)
         await graphite.start()
         host, _, port = graphite.addresses[TCP].rpartition(":")
         clients = []
-        for _ in range(500):
+        for _ in range(400):
             clients.append(socket.create_connection((host, int(port))))
             await asyncio.sleep(0)
-        await house.until(lambda: graphite.connections == 500)
+        await house.until(lambda: graphite.connections == 400)
         for number, client in enumerate(clients):
             client.sendall(b"a %d %d\n" % (number, NOW))
-        await house.received(500)
+        await house.received(400)
         for client in clients:
             client.close()
         await house.until(lambda: graphite.connections == 0)
         await graphite.stop()
 
     run(scene())
-    assert sorted(value for _, value, _ in house.store.points) == list(range(500))
+    assert sorted(value for _, value, _ in house.store.points) == list(range(400))
+
+
+def test_out_of_descriptors_only_delays(house, run, monkeypatch) -> None:
+    monkeypatch.setattr(streams, "_RETRY_ACCEPT", 0.05)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def scene() -> None:
+        graphite = listener(house)
+        await graphite.start()
+        host, _, port = graphite.addresses[TCP].rpartition(":")
+        client = socket.socket()
+        probe = os.dup(0)
+        os.close(probe)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (probe, limits[1]))
+        try:
+            client.connect((host, int(port)))
+            client.sendall(b"a 1 %d\n" % NOW)
+            graphite._streams._accept(graphite._streams._listening[0])
+            assert graphite.connections == 0
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        await house.received(1)
+        client.close()
+        await graphite.stop()
+
+    run(scene())
+    assert house.store.points == [("a", 1.0, NOW)]
 
 
 def test_stop_and_resume_before_start_do_nothing(house, run) -> None:

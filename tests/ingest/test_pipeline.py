@@ -33,6 +33,12 @@ def test_new_series_are_created_once_in_any_spelling(house) -> None:
     assert (books.received, books.stored, books.in_flight) == (7, 7, 0)
 
 
+def test_endless_spellings_are_not_remembered(house) -> None:
+    feed(house, f"a;b=1;{';'.join(['c=2'] * 500)} 1 {NOW}\n" * 2)
+    assert list(house.names) == [b"a;b=1;c=2"]
+    assert [value for _, value, _ in house.store.points] == [1, 1]
+
+
 def test_every_rejection_is_counted(house) -> None:
     books = feed(house, f"a.b 1 0\na.b 2 {NOW + 601}\na.b nan {NOW}\nx\na.* 1 {NOW}\na.b 3 {NOW}\n\n")
     assert books.as_dict() == {
