@@ -54,6 +54,17 @@ def test_a_taken_port_is_an_error_that_names_it() -> None:
             open_stream((socket.AF_INET, ("127.0.0.1", port)))
 
 
+def test_connections_are_kept_alive() -> None:
+    with (
+        open_stream((socket.AF_INET, ("127.0.0.1", 0))) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        listening.settimeout(5)
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
 def test_a_datagram_port_is_not_shared() -> None:
     with open_datagram((socket.AF_INET, ("127.0.0.1", 0))) as taken, pytest.raises(IngestError, match="in use"):
         open_datagram((socket.AF_INET, taken.getsockname()))
