@@ -12,7 +12,7 @@ from aiohttp import web
 
 from ingestd.serve.deps import Deps, Limits
 from ingestd.serve.find import Handler, respond
-from ingestd.serve.params import ServeError, params_of
+from ingestd.serve.params import ServeError, body_of, params_of
 from ingestd.serve.render import time_of
 
 TAGS_MAX: Final = 1_000
@@ -60,7 +60,7 @@ class EventHandlers:
     async def post(self, request: web.Request) -> web.Response:
         """POST /events/: keep one."""
         now = int(self._deps.clock())
-        when, what, tags, data = read_event(await request.read(), now, self._limits)
+        when, what, tags, data = read_event(await body_of(request), now, self._limits)
         async with self._lock:
             await asyncio.to_thread(self._deps.events.add, when, what, tags, data)
         return web.Response(content_type="text/html")

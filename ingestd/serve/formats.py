@@ -91,7 +91,9 @@ def _csv_field(name: str) -> str:
 
 def _local_times(times: Times, tz: tzinfo) -> list[str]:
     """Epochs as ``%Y-%m-%d %H:%M:%S`` in ``tz``."""
-    if tz is not UTC and len(times):
+    if not len(times):
+        return []
+    if tz is not UTC:
         quarters, of = np.unique(times // _QUARTER, return_inverse=True)
         offsets: NDArray[np.int64] = np.array(
             [_offset(quarter * _QUARTER, tz) for quarter in quarters.tolist()], np.int64

@@ -28,7 +28,6 @@ GRAPHITE_VERSION: Final = "1.1.10"
 """The graphite-web whose answers are given: clients choose what they ask by it."""
 
 _HEADERS: Final = {
-    "Server": "ingestd",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
@@ -114,6 +113,8 @@ def _line(text: str) -> str:
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    # The library would name its own version and Python's.
+    response.headers["Server"] = "ingestd"
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
 
