@@ -6,6 +6,7 @@ Series come as rows of float64, NaN = no point, and leave through ``tolist`` and
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
@@ -22,19 +23,18 @@ _QUARTER: Final = 900
 _EXACT: Final = 2.0**53
 """From here on a float64 is not every integer."""
 
-_SEPARATORS: Final = (",", ":")
 _CONTROL: Final = dict.fromkeys([*range(32), 127], " ")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _numbers(values: Values, ints: bool) -> list[Any]:
-    """The values as Python numbers, NaN kept; integers where Graphite has integers."""
+    """The values as Python numbers, NaN kept; Python's own integers where Graphite has integers."""
     if ints:
         known = ~np.isnan(values)
         if bool((np.abs(values[known]) < _EXACT).all()):
             numbers = np.empty(len(values), object)
-            numbers[known] = values[known].astype(np.int64)
-            numbers[~known] = np.nan
+            numbers[known] = values[known].astype(np.int64).tolist()
+            numbers[~known] = math.nan
             return list(numbers)
     return list(values.tolist())
 
@@ -44,27 +44,34 @@ def to_json(series: Sequence[Series], no_null_points: bool = False, pretty: bool
 
     NaN is null, an infinity 1e9999: what graphite-web sends and browsers read as infinite. ``no_null_points`` leaves
     out nulls and then series without points.
+
+    Series mostly share their times, so the text of the times becomes a template that one formatting call fills with a
+    series' values; encoding pairs took more than twice as long.
     """
-    encoder = json.JSONEncoder(separators=None if pretty else _SEPARATORS, indent=2 if pretty else None)
+    encode = json.JSONEncoder(indent=2 if pretty else None).encode
+    templates: dict[tuple[range, int], str] = {}
     items = []
     for one in series:
         times = one.timestamps()
         values = one.values[: len(times)]
-        stamps: Sequence[int] = times
         if no_null_points:
             known = ~np.isnan(values)
             if not known.any():
                 continue
-            stamps = np.array(times, np.int64)[: len(values)][known].tolist()
+            template = _template(np.array(times, np.int64)[: len(values)][known].tolist())
             values = values[known]
-        points = encoder.encode(list(zip(_numbers(values, one.ints), stamps, strict=False)))
+        else:
+            key = (times, len(values))
+            template = templates.get(key) or templates.setdefault(key, _template(times[: len(values)]))
         # Only the datapoints are changed: a name may hold these words.
-        points = points.replace("NaN", "null").replace("Infinity", "1e9999")
-        tags = {str(key): value for key, value in one.tags.items()}
-        items.append(
-            f'{{"target": {encoder.encode(one.name)}, "tags": {encoder.encode(tags)}, "datapoints": {points}}}'
-        )
+        points = (template % tuple(_numbers(values, one.ints))).replace("nan", "null").replace("inf", "1e9999")
+        tags = encode({str(key): value for key, value in one.tags.items()})
+        items.append(f'{{"target": {encode(one.name)}, "tags": {tags}, "datapoints": [{points}]}}')
     return "[" + (",\n" if pretty else ", ").join(items) + "]"
+
+
+def _template(times: Sequence[int]) -> str:
+    return ",".join([f"[%r,{time}]" for time in times])
 
 
 def to_csv(series: Sequence[Series], tz: tzinfo) -> str:
