@@ -1,6 +1,6 @@
 """Graphite's aggregations: many values to one, over the last axis of an array. NaN = no data.
 
-Each takes ``values`` float64[..., n] and ``sizes``, the number of values that count (broadcast over the leading axes;
+Each takes ``values`` float64[..., n], n > 0, and ``sizes``, how many of them count (broadcast over the leading axes;
 less than n where buckets are padded with NaN at their ends), and gives float64[...], NaN where there is nothing.
 Sums, extremes and so on over another axis work on a transposed view without a copy.
 """
@@ -8,7 +8,7 @@ Sums, extremes and so on over another axis work on a transposed view without a c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,31 @@ Sizes: TypeAlias = int | NDArray[np.intp]
 Reducer: TypeAlias = Callable[[Values, Sizes], Values]
 
 
+SHORT: Final = 16
+"""Up to this length of the axis a pass per position beats numpy's loop per bucket: 5 times for 10,000 x 52 x 7."""
+
+
+def fold(operation: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+    """``operation.reduce`` over the last axis, which is not empty."""
+    if values.shape[-1] > SHORT:
+        return np.asarray(operation.reduce(values, axis=-1))
+    out = np.array(values[..., 0])
+    for at in range(1, values.shape[-1]):
+        operation(out, values[..., at], out=out)
+    return out
+
+
 def known(values: Values) -> NDArray[np.intp]:
     """How many values there are: intp[...]."""
-    return np.asarray(np.count_nonzero(~np.isnan(values), axis=-1))
+    there = ~np.isnan(values)
+    if values.shape[-1] > SHORT:
+        return np.asarray(np.count_nonzero(there, axis=-1))
+    return fold(np.add, there.view(np.int8)).astype(np.intp)
 
 
 def total(values: Values) -> Values:
     """The sum of the values there are, 0.0 where there are none."""
-    return np.asarray(np.sum(np.where(np.isnan(values), 0.0, values), axis=-1))
+    return fold(np.add, np.where(np.isnan(values), 0.0, values))
 
 
 def _where_known(values: Values, result: Values) -> Values:
@@ -47,11 +64,11 @@ def _average_zero(values: Values, sizes: Sizes) -> Values:
 
 
 def _max(values: Values, sizes: Sizes) -> Values:
-    return np.asarray(np.fmax.reduce(values, axis=-1, initial=np.nan))
+    return fold(np.fmax, values)
 
 
 def _min(values: Values, sizes: Sizes) -> Values:
-    return np.asarray(np.fmin.reduce(values, axis=-1, initial=np.nan))
+    return fold(np.fmin, values)
 
 
 def _median(values: Values, sizes: Sizes) -> Values:

@@ -12,11 +12,13 @@ from ingestd.query.limits import QueryError, QueryLimits
 from ingestd.query.parse import Scalar, first_path
 from ingestd.query.substitute import Substitution
 
-_PLAIN: Final = r"[A-Za-z0-9_*?\[\]!:;@%+#$&/<>^`~=-]+"
+_WORD: Final = r"[A-Za-z0-9_*?\[\]!:;@%+#$&/<>^`~-]+"
 WRAPPED: Final = re.compile(
-    rf'[A-Za-z_]\w*\(({_PLAIN}(?:\.{_PLAIN})+)(?:, ?(?:-?\d+(?:\.\d+)?|"[^"\\\r\n]*"))*\)', re.ASCII
+    rf"(?:[A-Za-z_]\w*\()+(?!(?:true|false|none|inf)\.)([A-Za-z_]{_WORD}(?:\.{_WORD})+)"
+    r'(?:(?:, ?(?:-?\d+(?:\.\d+)?|"[^"\\\r\n()]*"|true))*\))+',
+    re.ASCII | re.IGNORECASE,
 )
-"""``f(a.b,1,"x")``: most names that end in a parenthesis. The parser would find the same path, thirty times slower."""
+"""``f(g(a.b,1),"x")``: most names that end in a parenthesis. The parser finds the same path, ten times slower."""
 
 
 @function("alias", group="Alias", params=(SERIES, Param("newName", STRING)))
@@ -55,7 +57,7 @@ def node_name(label: Label, nodes: tuple[Scalar, ...], limits: QueryLimits) -> s
     if not isinstance(name, str) or not name:
         raise QueryError("a series without a name has no nodes")
     if name.endswith(")"):
-        wrapped = WRAPPED.fullmatch(name)
+        wrapped = WRAPPED.fullmatch(name) if name.count("(") == name.count(")") <= limits.depth else None
         name = (wrapped[1] if wrapped else first_path(name, limits)) or name
     parts = name.partition(";")[0].split(".")
     return ".".join([_node(parts, label.tags, node) for node in nodes])

@@ -25,7 +25,7 @@ def derivative(call: Invocation, series: SeriesList) -> SeriesList:
     for label in series.labels:
         label.tags["derivative"] = "1"
         label.become(f"derivative({label.name})")
-    return series.map(lambda values: values - before(values))
+    return series.map(differences)
 
 
 @function("perSecond", group="Transform", params=(SERIES, optional("maxValue", FLOAT), optional("minValue", FLOAT)))
@@ -45,11 +45,11 @@ def per_second(call: Invocation, series: SeriesList, max_value: float | None, mi
     return series
 
 
-def before(values: Values) -> Values:
-    """Each value's predecessor in its row, NaN at the beginning."""
+def differences(values: Values) -> Values:
+    """Each value less the one before it in its row, NaN at the beginning."""
     out = np.empty_like(values)
     out[:, :1] = np.nan
-    out[:, 1:] = values[:, :-1]
+    np.subtract(values[:, 1:], values[:, :-1], out=out[:, 1:])
     return out
 
 
@@ -63,29 +63,32 @@ def growth(values: Values, max_value: float | None, min_value: float | None) -> 
         values = np.where(values > max_value, np.nan, values)
     if min_value is not None:
         values = np.where(values < min_value, np.nan, values)
-    previous = before(values)
-    delta = values - previous
+    out = differences(values)
+    fallen = out < 0
     if max_value is not None:
-        fallen = max_value + 1 + values - previous - (min_value or 0)
+        out[fallen] += max_value + 1 - (min_value or 0)
     elif min_value is not None:
-        fallen = np.where(np.isnan(previous), np.nan, values - min_value)
+        out[fallen] = values[fallen] - min_value
     else:
-        fallen = np.full_like(values, np.nan)
-    return np.where(values >= previous, delta, fallen)
+        out[fallen] = np.nan
+    return out
 
 
 def rounded(values: Values, digits: int) -> Values:
     """Python's ``round(value, digits)``, which rounds the exact binary value; numpy's rounds a product.
 
-    The two differ only beside a tie, so only those values go through Python; values without that many digits stay.
+    The two differ only beside a tie, so only those values go through Python. Values that have no such digits stay;
+    just below those the result may be one unit of the last digit off, 1e-14 of the value.
     """
     power = 10.0**digits
     product = values * power
-    out = np.rint(product) / power
-    near = np.abs(np.abs(product - np.trunc(product)) - 0.5) <= np.spacing(np.abs(product)) * 2
+    whole = np.rint(product)
+    size = np.abs(product)
+    near = (np.abs(product - whole) + size * 5e-16 >= 0.5) & (size < 1e14)
+    out = np.asarray(whole / power)
     if near.any():
         out[near] = [round(value, digits) for value in values[near].tolist()]
-    return np.where(np.abs(product) >= 2.0**52, values, out)
+    return np.where(size >= 2.0**52, values, out)
 
 
 @function("keepLastValue", group="Transform", params=(SERIES, optional("limit", INT_OR_INF, float("inf"))))

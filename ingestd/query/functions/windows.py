@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingestd.points import Values
 from ingestd.query.attime import parse_offset
@@ -23,6 +25,7 @@ from ingestd.query.functions.registry import (
 from ingestd.query.grid import SeriesList
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
+from ingestd.query.reduce import enough
 
 MAX_WINDOW = 10**11
 """Seconds. Over 3,000 years, and far from the limits of 64 bits."""
@@ -34,7 +37,7 @@ MAX_WINDOW = 10**11
     params=(SERIES, Param("windowSize", INT_OR_INTERVAL), optional("xFilesFactor", FLOAT)),
 )
 def moving_average(call: Invocation, series: SeriesList, window: Scalar, x_files_factor: float | None) -> SeriesList:
-    return moving(call, series, window, "movingAverage", x_files_factor, lambda totals, counts, _: totals / counts)
+    return moving(call, series, window, "movingAverage", x_files_factor, lambda sums, counts: sums / counts)
 
 
 def moving(
@@ -43,13 +46,13 @@ def moving(
     window: Scalar,
     name: str,
     x_files_factor: float | None,
-    finish: Callable[[Values, Values, Values], Values],
+    finish: Callable[[Values, NDArray[np.intp]], Values],
 ) -> SeriesList:
     """A function of the values in a window that ends at each point.
 
     The argument is evaluated again with a preview as long as the window, possibly from a coarser archive; a window
     given in points stays that many points of it. The first window ends at the second point of the preview's end, as in
-    graphite-web. ``finish(sums, counts, values)`` gives the results of all windows, float64[rows, windows].
+    graphite-web. ``finish(sums, counts)`` gives the results of all windows, float64[rows, windows].
     """
     if not series:
         return SeriesList()
@@ -81,38 +84,37 @@ def _window(window: Scalar, step: int) -> tuple[int, int | None]:
 
 
 def _moved(
-    values: Values, size: int, x_files_factor: float | Values, finish: Callable[[Values, Values, Values], Values]
+    values: Values, size: int, x_files_factor: float | Values, finish: Callable[[Values, NDArray[np.intp]], Values]
 ) -> Values:
     rows, points = values.shape
     windows = max(points - size, 0)
     if size <= 0 or windows == 0:
         return np.full((rows, windows), np.nan)
     there = ~np.isnan(values)
-    counts = sliding(there.astype(np.float64), size, np.add)[:, 1:]
+    counts = sliding(there.astype(np.int32), size, np.add)[:, 1:]
     sums = sliding(np.where(there, values, 0.0), size, np.add)[:, 1:]
-    return np.where((counts > 0) & (counts / size >= x_files_factor), finish(sums, counts, values), np.nan)
+    return np.where(enough(counts, size, x_files_factor), finish(sums, counts), np.nan)
 
 
-def sliding(values: Values, size: int, operation: np.ufunc) -> Values:
-    """``operation`` over every run of ``size`` columns: float64[rows, n] to float64[rows, n - size + 1], size <= n.
+def sliding(values: NDArray[Any], size: int, operation: np.ufunc) -> NDArray[Any]:
+    """``operation`` over every run of ``size`` columns: [rows, n] to [rows, n - size + 1], 0 < size <= n.
 
-    Two passes whatever the size (van Herk, Pattern Recognition Letters 13, 1992): a run is the tail of one block and
-    the head of the next. Unlike a difference of running sums this adds only what is in the run: nothing cancels and an
-    infinity stays where it is. ``operation`` is an associative ufunc.
+    Runs of 1, 2, 4, ... columns are made of two of the length before, and the run wanted of those in the binary form
+    of ``size``: some 2 log(size) passes. Unlike a difference of running sums this adds only what is in the run, so
+    nothing cancels and an infinity stays where it is. ``operation`` is an associative ufunc.
     """
-    if size == 1:
-        return values
-    rows, points = values.shape
-    blocks = -(-points // size)
-    padded = np.zeros((rows, blocks * size))
-    padded[:, :points] = values
-    cube = padded.reshape(rows, blocks, size)
-    heads = operation.accumulate(cube, axis=2).reshape(rows, -1)
-    tails = operation.accumulate(cube[:, :, ::-1], axis=2)[:, :, ::-1].reshape(rows, -1)
-    runs = points - size + 1
-    out: Values = operation(tails[:, :runs], heads[:, size - 1 : points])
-    out[:, ::size] = heads[:, size - 1 : points : size]
-    return out
+    runs = values.shape[1] - size + 1
+    power, width, offset = values, 1, 0
+    out: NDArray[Any] | None = None
+    while True:
+        if size & width:
+            part = power[:, offset : offset + runs]
+            out = part if out is None else operation(out, part)
+            offset += width
+        if out is not None and offset == size:
+            return out
+        power = operation(power[:, :-width], power[:, width:])
+        width *= 2
 
 
 @function(
