@@ -14,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestd.points import Times, Values
 from ingestd.query.grid import Series
 
 _QUARTER: Final = 900
@@ -27,7 +26,7 @@ _CONTROL: Final = dict.fromkeys([*range(32), 127], " ")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-def _numbers(values: Values, ints: bool) -> list[Any]:
+def _numbers(values: NDArray[np.float64], ints: bool) -> list[Any]:
     """The values as Python numbers, NaN kept; Python's own integers where Graphite has integers."""
     if ints:
         known = ~np.isnan(values)
@@ -96,7 +95,7 @@ def _csv_field(name: str) -> str:
     return name
 
 
-def _local_times(times: Times, tz: tzinfo) -> list[str]:
+def _local_times(times: NDArray[np.int64], tz: tzinfo) -> list[str]:
     """Epochs as ``%Y-%m-%d %H:%M:%S`` in ``tz``."""
     if not len(times):
         return []
