@@ -30,6 +30,7 @@ _NUMBER = re.compile(rb"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[
 _WORD = re.compile(rb"[+-]?(?:nan|inf|infinity)", re.IGNORECASE).fullmatch
 _FRACTIONAL_STAMP = re.compile(rb"[0-9]{10}\.[0-9]*+").fullmatch
 _REFUSED_IN_PATH = re.compile(r"[\x00-\x1f\x7f*?\[\]{}]").search
+_DOTS = re.compile(r"\.[./]+").sub
 _REFUSED_IN_KEY = re.compile(r"[!^]").search
 _LF, _SPACE = 10, 32
 _STAMP_DIGITS: Final = 10
@@ -102,7 +103,8 @@ def _timestamp(text: bytes, now: int) -> int | None:
 def canonical_path(spelling: bytes, limits: PathLimits) -> str | None:
     """The canonical path of a name as it stood on the wire, or None if it cannot be a path (reason ``path``).
 
-    Runs of dots and leading dots collapse; tags are sorted as the texts ``;key=value``, the last of a repeated key
+    Runs of dots and leading dots collapse, and so do slashes that follow a dot: carbon, which makes a file's path of
+    a name, puts all of these into one file. Tags are sorted as the texts ``;key=value``, the last of a repeated key
     wins, and ``name`` (the path itself) is dropped. Canonical paths are their own canonical paths.
     """
     try:
@@ -114,8 +116,10 @@ def canonical_path(spelling: bytes, limits: PathLimits) -> str | None:
     name, semicolon, tagged = text.partition(";")
     if not name or name[-1] == ".":
         return None
-    if name[0] == "." or ".." in name:
-        name = ".".join(filter(None, name.split(".")))
+    if name[0] == "." or ".." in name or "./" in name:
+        name = _DOTS(".", name.lstrip("."))
+        if not name or name[-1] == ".":
+            return None
     if name.count(".") >= limits.depth:
         return None
     tags = _canonical_tags(tagged, limits) if semicolon else ""

@@ -18,9 +18,6 @@ from ingestd.wire.lines import Line, PathLimits, canonical_path, parse_line, par
 GOLDEN = Path(__file__).parents[1] / "golden" / "graphite" / "lines.jsonl"
 ROWS = [json.loads(line) for line in GOLDEN.read_text().splitlines()]
 NOW = 1_750_000_000
-DISPUTED = {"/.etc/passwd": "/./etc/passwd"}
-"""Paths of golden rows that contradict their own note. ``../../etc/passwd`` has three slashes and its row's path two,
-where the note says that dots collapse and slashes stay: by that rule, and by every other row, it is the path here."""
 LIMITS = PathLimits()
 Points = list[tuple[str, str, int]]
 
@@ -75,7 +72,7 @@ def test_golden_line(row: dict) -> None:
             assert not rejected
         elif "point" in row:
             path, value, stamp = row["point"]
-            assert points == [(DISPUTED.get(path, path), float(value).hex(), NOW if stamp == "now" else stamp)]
+            assert points == [(path, float(value).hex(), NOW if stamp == "now" else stamp)]
             assert not rejected
         else:
             assert not points
