@@ -7,7 +7,7 @@ then the journal is cut. Any failure before the record leaves everything as it w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -50,13 +50,9 @@ class BlockFiles(Blocks, Protocol):
     """Where block files are read, made and removed."""
 
     def series(self, key: Key, generation: int) -> Ids: ...
-    def write(self, key: Key, ref: BlockRef, ids: Ids, parts: Sequence[slice], values: Fill) -> None: ...
-
-
-class Fill(Protocol):
-    """Gives the values float64[m, B] of the series ``ids``."""
-
-    def __call__(self, ids: Ids) -> Values: ...
+    def write(
+        self, key: Key, ref: BlockRef, step: int, ids: Ids, parts: Sequence[slice], values: Callable[[Ids], Values]
+    ) -> None: ...
 
 
 class ManifestFile(Protocol):
@@ -126,7 +122,7 @@ def _write_block(
 
     ref = BlockRef(old.generation + 1 if old else 0, plan.lsn, roll or (old is not None and old.complete))
     parts = [slice(i, min(i + ROWS_A_PASS, len(ids))) for i in range(0, len(ids), ROWS_A_PASS)]
-    blocks.write(key, ref, ids, parts, values)
+    blocks.write(key, ref, geometry.step, ids, parts, values)
     return ref
 
 

@@ -118,6 +118,8 @@ class Planner:
                     stale = ref is None or not ref.complete or source in written or source in chosen
                     if stale and clock >= self._closed_at(layout, coarse):
                         chosen.add(coarse)
+            own = {k for k in written if k.archive == level}
+            chosen |= {k for k in own if clock >= self._closed_at(view.layouts[k.layout], k)}
         return sorted(chosen, key=lambda k: k.archive)
 
     def _expired(self, view: View, horizon: int) -> list[Key]:

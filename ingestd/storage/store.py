@@ -18,14 +18,15 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from ingestd.points import Batch, Ids, Rows
-from ingestd.storage import journal as jnl
 from ingestd.storage.checkpoint import Committed, Plan, carry_out
 from ingestd.storage.errors import StorageError
+from ingestd.storage.fileformat import JournalRecord, record_size
 from ingestd.storage.home import Home
 from ingestd.storage.intake import Intake, Part, split
 from ingestd.storage.journal_thread import Durability, Entry, Group, JournalThread
 from ingestd.storage.layout import Key, fetch_window
 from ingestd.storage.plan import Planner
+from ingestd.storage.registry import NameBlob
 from ingestd.storage.series import Rules, SeriesTable
 from ingestd.storage.view import Reading, View
 from ingestd.telemetry import Books
@@ -92,7 +93,7 @@ class Store:
 
     # -- start and stop ------------------------------------------------------------------------------------------------
 
-    def open(self) -> jnl.Names:
+    def open(self) -> NameBlob:
         """Lock, recover, and start the threads; gives the names of all series. Blocks.
 
         Raises StorageError if another process holds the directory or a file cannot be used.
@@ -125,11 +126,11 @@ class Store:
             points += len(record.ids)
         return points
 
-    def _replay_points(self, record: jnl.Record) -> None:
+    def _replay_points(self, record: JournalRecord) -> None:
         known = record.ids < len(self.series)
         columns = record.ids, record.times, record.values
         if not known.all():
-            self._home.damage.append(f"journal record at {record.lsn}: {int((~known).sum())} points of unknown series")
+            self._home.note(f"journal record at {record.lsn}: {int((~known).sum())} points of unknown series")
             columns = record.ids[known], record.times[known], record.values[known]
         if len(columns[0]):
             parts, _ = self._route(Batch(*columns), record.clock)
@@ -183,7 +184,7 @@ class Store:
         for part in parts:
             self._take(part, lsn, clock)
         self._newest = max(self._newest, int(batch.timestamps.max()))
-        self._journal(Entry(lsn, jnl.points_size(len(batch)), clock, None, *_columns(batch), books))
+        self._journal(Entry(lsn, record_size(len(batch)), clock, None, *_columns(batch), books))
         return too_old, too_new
 
     def _route(self, batch: Batch, clock: int) -> tuple[list[Part], np.ndarray[Any, np.dtype[np.bool_]] | None]:
@@ -259,6 +260,11 @@ class Store:
                 self.on_relief()
 
     @property
+    def busy(self) -> bool:
+        """Whether a group is in flight or a checkpoint runs."""
+        return self._group is not None or self._in_flight > 0 or self._running is not None
+
+    @property
     def stalled_for(self) -> float:
         """Seconds that the oldest group not yet stored has waited."""
         return time.monotonic() - self._waiting[0] if self._waiting else 0.0
@@ -298,7 +304,7 @@ class Store:
         for key, overlay in planned.carry:
             ids, slots, values = overlay.columns()
             lsn = self._lsn
-            size = jnl.carried_size(len(ids))
+            size = record_size(len(ids))
             overlay.first_lsn = lsn
             self._journal(Entry(lsn, size, self._clock, key, ids, slots.astype(np.int64), values, None))
         plan = planned.plan

@@ -4,8 +4,8 @@ A reader takes one view by one attribute read. It holds the block files and, abo
 and overlays, oldest first). Values are laid in the order file, layers; a later point wins. So a block that is being
 written while it is read may show a point twice and never loses one.
 
-A coarse slot is read from its block file if that was computed from closed finer blocks and nothing arrived below it
-since; else it is computed here, from the next finer archive, by the function that writes it later.
+A coarse slot is read from its block file if that was computed from closed finer blocks and nothing arrived in it or
+below it since; else it is computed here, from the next finer archive, by the function that writes it later.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class View:
         layout = self.layouts[key.layout]
         coarser = {
             Key(key.layout, archive, block)
-            for archive in range(key.archive + 1, len(layout.archives))
+            for archive in range(max(key.archive, 1), len(layout.archives))
             for block in layout.covering(key, archive)
         }
         return View(self.layouts, self.files, {**self.layers, key: layers}, self.dirty | coarser)
@@ -82,6 +82,8 @@ def _dirty(
     for held, changes in ((files, False), (layers, True)):
         for key in held:
             layout = layouts[key.layout]
+            if changes and key.archive:
+                dirty.add(key)
             for archive in range(key.archive + 1, len(layout.archives)):
                 for block in layout.covering(key, archive):
                     coarse = Key(key.layout, archive, block)

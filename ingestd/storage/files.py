@@ -1,0 +1,99 @@
+"""The seam through which storage touches the disk: every operation on files is here.
+
+A test hands in its own :class:`Files` to fail, to record or to tear operations.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from pathlib import Path
+
+from ingestd.storage.errors import StorageError
+
+
+class Files:
+    """The operations of the operating system; all raise OSError as it does."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """A file descriptor; new files are readable by their owner and group alone."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o640)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
+        """Write all of ``data`` at ``offset``."""
+        left = memoryview(data).cast("B")
+        while len(left):
+            done = os.pwrite(fd, left, offset)
+            left, offset = left[done:], offset + done
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``, fewer at the file's end."""
+        pieces = []
+        while size:
+            piece = os.pread(fd, size, offset)
+            if not piece:
+                break
+            pieces.append(piece)
+            size, offset = size - len(piece), offset + len(piece)
+        return b"".join(pieces)
+
+    def allocate(self, fd: int, size: int) -> None:
+        """Give the first ``size`` bytes disk blocks now, so that a full disk fails here and not in a mapping."""
+        os.posix_fallocate(fd, 0, size)
+
+    def sync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def map(self, fd: int, size: int) -> mmap.mmap:
+        """A read-only mapping of the first ``size`` bytes."""
+        return mmap.mmap(fd, size, prot=mmap.PROT_READ)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Replace ``target``; durable after the directory is synced."""
+        source.rename(target)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def make_directory(self, path: Path) -> None:
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        """Make names in a directory durable."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def names(self, path: Path) -> list[str]:
+        """Names in a directory, sorted; none if it does not exist."""
+        try:
+            return sorted(entry.name for entry in path.iterdir())
+        except FileNotFoundError:
+            return []
+
+    def free_bytes(self, path: Path) -> int:
+        """Bytes that an unprivileged writer may still take."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
+
+    def lock(self, path: Path) -> int:
+        """Lock a file for as long as the descriptor that is returned stays open. Raises StorageError if it is taken."""
+        fd = self.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise StorageError(f"{path.parent} is in use by another process") from None
+        return fd

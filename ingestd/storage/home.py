@@ -1,0 +1,133 @@
+"""One data directory: the lock, the registry, the journal, the manifest and the block files together.
+
+``lock`` · ``registry.log`` · ``manifest.log`` · ``journal/*.jnl`` · ``blocks/L*/a*/*.blk`` · ``events.log``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ingestd.points import Ids, Values
+from ingestd.storage import manifest, registry
+from ingestd.storage.blocks import BlockDirectory
+from ingestd.storage.errors import StorageError
+from ingestd.storage.fileformat import MANIFEST_MAGIC, REGISTRY_MAGIC
+from ingestd.storage.files import Files
+from ingestd.storage.journal import Journal
+from ingestd.storage.layout import Key
+from ingestd.storage.logfile import LogFile
+from ingestd.storage.view import BlockRef
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What stands in the directory."""
+
+    registry: registry.Loaded
+    files: dict[Key, BlockRef]
+    journal_from: int
+
+
+class Home:
+    """The files of a store. Only the lock is taken before :meth:`open`."""
+
+    def __init__(self, directory: Path, access: Literal["mmap", "pread"], files: Files | None = None) -> None:
+        self._directory = directory
+        self._access: Literal["mmap", "pread"] = access
+        self._files = files or Files()
+        self._lock = -1
+        self._notes: list[str] = []
+        self.journal: Journal
+        self.registry: LogFile
+        self._manifest: LogFile
+        self._blocks: BlockDirectory
+
+    @property
+    def damage(self) -> list[str]:
+        """What was found broken since the start."""
+        return [*self._notes, *self.journal.damage, *self._blocks.damage]
+
+    def note(self, what: str) -> None:
+        """Add to the damage."""
+        self._notes.append(what)
+
+    def open(self) -> Opened:
+        """Lock the directory and read registry and manifest. Raises StorageError or OSError."""
+        self._files.make_directory(self._directory)
+        self._lock = self._files.lock(self._directory / "lock")
+        try:
+            return self._open()
+        except BaseException:
+            self._files.close(self._lock)
+            raise
+
+    def _open(self) -> Opened:
+        self.registry = LogFile(self._files, self._directory / "registry.log", REGISTRY_MAGIC)
+        self._manifest = LogFile(self._files, self._directory / "manifest.log", MANIFEST_MAGIC)
+        self._blocks = BlockDirectory(self._directory / "blocks", self._files, self._access)
+        self.journal = Journal(self._directory / "journal", self._files)
+        records, damage = self._manifest.load()
+        if damage:
+            raise StorageError(f"{damage[0]}; ingestd check says more")
+        files, journal_from = manifest.decode(records)
+        self._remove_unlisted(files)
+        loaded = registry.decode(*self.registry.load())
+        self._notes += loaded.damage
+        return Opened(loaded, files, journal_from)
+
+    def _remove_unlisted(self, files: Mapping[Key, BlockRef]) -> None:
+        """Files that no commit names: a checkpoint was interrupted before it, or its removals after it."""
+        for path, key, generation in self._blocks.listed():
+            ref = files.get(key) if key is not None else None
+            if ref is None or ref.generation != generation:
+                self._files.unlink(path)
+
+    def free_bytes(self) -> int:
+        """Bytes free on the disk of the directory."""
+        return self._files.free_bytes(self._directory)
+
+    # -- block files, as reading and checkpoints use them --------------------------------------------------------------
+
+    def lay(self, out: Values, key: Key, generation: int, ids: Ids, low: int, high: int) -> None:
+        """As :meth:`BlockDirectory.lay`."""
+        self._blocks.lay(out, key, generation, ids, low, high)
+
+    def series(self, key: Key, generation: int) -> Ids:
+        """As :meth:`BlockDirectory.series`."""
+        return self._blocks.series(key, generation)
+
+    def write(
+        self, key: Key, ref: BlockRef, step: int, ids: Ids, parts: Sequence[slice], values: Callable[[Ids], Values]
+    ) -> None:
+        """As :meth:`BlockDirectory.write`."""
+        self._blocks.write(key, ref, step, ids, parts, values)
+
+    def commit(self, added: Mapping[Key, BlockRef], removed: Mapping[Key, BlockRef], journal_from: int) -> None:
+        """Enter a checkpoint in the manifest, durably: the only commit point."""
+        record = manifest.encode_commit(added, removed, journal_from)
+        before = self._manifest.size
+        try:
+            self._manifest.append([record])
+            self._manifest.sync()
+        except OSError:
+            self._manifest.size = before
+            raise
+        if self._manifest.size > manifest.REWRITE_BYTES:
+            records, _ = self._manifest.load()
+            files, journal_from = manifest.decode(records)
+            self._manifest.replace([manifest.encode_commit(files, {}, journal_from)])
+
+    def remove(self, files: Mapping[Key, BlockRef]) -> None:
+        """Unlink block files that a commit removed."""
+        for key, ref in files.items():
+            self._blocks.remove(key, ref.generation)
+
+    def close(self) -> None:
+        """Close everything and give up the lock."""
+        self.journal.close()
+        self.registry.close()
+        self._manifest.close()
+        self._files.close(self._lock)

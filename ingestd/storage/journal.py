@@ -1,0 +1,190 @@
+"""The journal: an append-only log of accepted batches in segments, the truth until a checkpoint has committed.
+
+The layout of the bytes, and when a record is valid, stand in :mod:`ingestd.storage.fileformat`. Segments are allocated
+ahead, so their tails are zeros; a record never straddles two. Not thread-safe: the journal thread owns it once it runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from ingestd.storage.fileformat import (
+    JOURNAL_RECORD_MAGIC,
+    SEGMENT_HEADER,
+    JournalKey,
+    JournalRecord,
+    pack_record,
+    pack_segment_header,
+    unpack_record,
+    unpack_segment_header,
+)
+from ingestd.storage.files import Files
+from ingestd.storage.journal_thread import Entry
+
+SEGMENT_BYTES: Final = 64 << 20
+WRITE_BYTES: Final = 1 << 20
+"""Records are joined up to about this size and written at once."""
+
+
+class Journal:
+    """The segments of one directory."""
+
+    def __init__(self, directory: Path, files: Files, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self.damage: list[str] = []
+        """What replay found broken and skipped."""
+        self.end = 0
+        """The LSN after the last valid record, once replay has run to its end."""
+        self._directory = directory
+        self._files = files
+        self._segment_bytes = segment_bytes
+        self._fd = -1
+        self._start = 0
+        self._next = 0
+        self._allocated = 0
+        files.make_directory(directory)
+
+    def segments(self) -> list[tuple[int, int, Path]]:
+        """(start LSN, try, path) of each segment, in the order of replay."""
+        found = []
+        for name in self._files.names(self._directory):
+            start, _, rest = name.partition(".")
+            number, _, suffix = rest.partition(".")
+            if suffix == "jnl" and len(start) == 16 and len(number) == 4:
+                try:
+                    found.append((int(start, 16), int(number, 16), self._directory / name))
+                except ValueError:
+                    continue
+        return sorted(found)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def replay(self, start: int) -> Iterator[JournalRecord]:
+        """Valid records that end above ``start``, in order. Their columns are views that live as long as they are held.
+
+        A torn tail ends a segment; a broken middle is noted in :attr:`damage` and skipped. After a failed sync the same
+        records may come twice: replaying is assigning, so twice is once.
+        """
+        segments = self.segments()
+        for i, (first, _, path) in enumerate(segments):
+            if i + 1 < len(segments) and segments[i + 1][0] <= start:
+                continue
+            for record in self._read_segment(path, first):
+                if record.lsn + record.size > start:
+                    yield record
+                self.end = max(self.end, record.lsn + record.size)
+
+    def _read_segment(self, path: Path, first: int) -> Iterator[JournalRecord]:
+        fd = self._files.open(path, os.O_RDONLY)
+        try:
+            data = memoryview(self._files.read(fd, self._files.size(fd), 0))
+        finally:
+            self._files.close(fd)
+        if unpack_segment_header(bytes(data[: SEGMENT_HEADER.size])) != first:
+            if any(data):
+                self.damage.append(f"{path}: no valid segment header")
+            return
+        lsn = first
+        while True:
+            record = unpack_record(data, SEGMENT_HEADER.size + lsn - first, lsn)
+            if record is None:
+                found = self._next_valid(data, first, lsn)
+                if found is None:
+                    return
+                self.damage.append(f"{path}: bytes from LSN {lsn} to {found.lsn} are damaged and were skipped")
+                record = found
+            yield record
+            lsn = record.lsn + record.size
+
+    @staticmethod
+    def _next_valid(data: memoryview, first: int, lsn: int) -> JournalRecord | None:
+        """The next valid record after a broken one."""
+        whole = data.obj
+        assert isinstance(whole, bytes)
+        at = SEGMENT_HEADER.size + lsn - first
+        while (at := whole.find(JOURNAL_RECORD_MAGIC, at + 1)) >= 0:
+            own = at - SEGMENT_HEADER.size + first
+            if own % 8 == 0:
+                record = unpack_record(data, at, own)
+                if record is not None:
+                    return record
+        return None
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def start(self, lsn: int) -> int:
+        """Begin to write at ``lsn`` or the next multiple of 8, in a new segment; the LSN of the first record."""
+        self._next = -(-lsn // 8) * 8
+        return self._next
+
+    def write_entries(self, entries: Sequence[Entry]) -> None:
+        """Write records at their LSNs, which follow one another (or begin again after :meth:`abandon`)."""
+        pieces: list[bytes | memoryview] = []
+        size = 0
+        at = entries[0].lsn
+        for entry in entries:
+            place = entry.lsn - self._start + entry.size + SEGMENT_HEADER.size
+            if self._fd < 0 or (place > self._allocated and entry.lsn > self._start):
+                self._write_pieces(pieces, at)
+                pieces, size, at = [], 0, entry.lsn
+                self._open_segment(entry.lsn, entry.size)
+            key = None if entry.key is None else JournalKey(*entry.key)
+            pieces += pack_record(entry.lsn, entry.clock, key, entry.ids, entry.times, entry.values)
+            size += entry.size
+            if size >= WRITE_BYTES:
+                self._write_pieces(pieces, at)
+                pieces, size, at = [], 0, entry.lsn + entry.size
+        self._write_pieces(pieces, at)
+
+    def _write_pieces(self, pieces: list[bytes | memoryview], lsn: int) -> None:
+        if pieces:
+            self._files.write(self._fd, b"".join(pieces), SEGMENT_HEADER.size + lsn - self._start)
+
+    def _open_segment(self, lsn: int, size: int) -> None:
+        self._close_segment()
+        tries = [number for start, number, _ in self.segments() if start == lsn]
+        path = self._directory / f"{lsn:016x}.{max(tries, default=-1) + 1:04x}.jnl"
+        allocated = max(self._segment_bytes, SEGMENT_HEADER.size + size)
+        fd = self._files.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            self._files.allocate(fd, allocated)
+            self._files.write(fd, pack_segment_header(lsn), 0)
+            self._files.sync(fd)
+            self._files.sync_directory(self._directory)
+        except OSError:
+            self._files.close(fd)
+            self._files.unlink(path)
+            raise
+        self._fd, self._start, self._allocated = fd, lsn, allocated
+
+    def _close_segment(self) -> None:
+        if self._fd >= 0:
+            self._files.sync(self._fd)
+            self._files.close(self._fd)
+            self._fd = -1
+
+    def sync(self) -> None:
+        """Make all that was written durable."""
+        if self._fd >= 0:
+            self._files.sync(self._fd)
+
+    def abandon(self) -> None:
+        """Leave the segment whose sync failed: the next record begins another one."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._files.close(fd)
+
+    def cut(self, lsn: int) -> None:
+        """Remove the segments that hold nothing from ``lsn`` on."""
+        segments = self.segments()
+        for (_, _, path), (following, _, _) in itertools.pairwise(segments):
+            if following > lsn:
+                break
+            self._files.unlink(path)
+
+    def close(self) -> None:
+        """Give up the open segment."""
+        self.abandon()

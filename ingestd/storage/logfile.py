@@ -1,0 +1,110 @@
+"""An append-only file of checksummed records: what the registry, the manifest and the events are kept in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ingestd.storage.errors import CorruptFileError
+from ingestd.storage.fileformat import (
+    LOG_HEADER,
+    LOG_RECORD_MAGIC,
+    LogRecord,
+    pack_log_header,
+    unpack_log_record,
+)
+from ingestd.storage.files import Files
+
+
+def read_log(files: Files, path: Path, magic: bytes) -> tuple[list[LogRecord], list[str], int]:
+    """The valid records of a log, what is damaged, and the length up to its last valid record.
+
+    Raises CorruptFileError where the file is not such a log at all, FileNotFoundError where there is none.
+    """
+    fd = files.open(path, os.O_RDONLY)
+    try:
+        whole = files.read(fd, files.size(fd), 0)
+    finally:
+        files.close(fd)
+    if whole[: LOG_HEADER.size] != pack_log_header(magic):
+        raise CorruptFileError(path, 0, f"the header is not {magic.decode()}'s")
+    data = memoryview(whole)
+    records: list[LogRecord] = []
+    damage: list[str] = []
+    at = end = LOG_HEADER.size
+    while True:
+        record = unpack_log_record(data, at)
+        if record is None:
+            following = _next_valid(whole, data, at)
+            if following is None:
+                break
+            damage.append(f"{path}: bytes {at} to {following.offset} are damaged and were skipped")
+            record = following
+        records.append(record)
+        at = end = record.offset + record.size
+    return records, damage, end
+
+
+def _next_valid(whole: bytes, data: memoryview, at: int) -> LogRecord | None:
+    while (at := whole.find(LOG_RECORD_MAGIC, at + 1)) >= 0:
+        if at % 8 == 0 and (record := unpack_log_record(data, at)) is not None:
+            return record
+    return None
+
+
+class LogFile:
+    """A log that is open for appending. Not thread-safe."""
+
+    def __init__(self, files: Files, path: Path, magic: bytes) -> None:
+        self._files = files
+        self._path = path
+        self._magic = magic
+        self._fd = -1
+        self.size = 0
+        """Bytes up to the last record."""
+
+    def load(self) -> tuple[list[LogRecord], list[str]]:
+        """Read all records, cut a torn tail, and open for appending; a log that is not there is begun."""
+        try:
+            records, damage, self.size = read_log(self._files, self._path, self._magic)
+        except FileNotFoundError:
+            records, damage = [], []
+            self.replace([])
+            return records, damage
+        self._fd = self._files.open(self._path, os.O_RDWR)
+        if self._files.size(self._fd) > self.size:
+            self._files.truncate(self._fd, self.size)
+            self._files.sync(self._fd)
+        return records, damage
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Write records behind the last; a failed append is overwritten by the next."""
+        data = b"".join(records)
+        self._files.write(self._fd, data, self.size)
+        self.size += len(data)
+
+    def sync(self) -> None:
+        self._files.sync(self._fd)
+
+    def replace(self, records: Sequence[bytes]) -> None:
+        """Put a log of just these records in the place of the old one, durably."""
+        fresh = self._path.with_suffix(".tmp")
+        fd = self._files.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        try:
+            data = pack_log_header(self._magic) + b"".join(records)
+            self._files.write(fd, data, 0)
+            self._files.sync(fd)
+            self._files.rename(fresh, self._path)
+            self._files.sync_directory(self._path.parent)
+        except OSError:
+            self._files.close(fd)
+            self._files.unlink(fresh)
+            raise
+        self.close()
+        self._fd, self.size = fd, len(data)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._files.close(fd)
