@@ -25,12 +25,16 @@ class Costs:
     series: int = 0
     points: int = 0
     patterns: int = 0
+    calls: int = 0
 
     def add_series(self, more: int) -> None:
         self.series = charge(self.series, more, self.limits.series, "series", "series")
 
     def add_points(self, more: int) -> None:
         self.points = charge(self.points, more, self.limits.points, "points", "points")
+
+    def add_call(self) -> None:
+        self.calls = charge(self.calls, 1, self.limits.calls, "calls", "function calls")
 
     def add_pattern(self) -> None:
         self.patterns = charge(self.patterns, 1, self.limits.patterns, "patterns", "path expressions")
@@ -55,17 +59,24 @@ class Source:
     _fetched: dict[tuple[str, int, int], Fetched] = field(default_factory=dict)
 
     def fetch(self, pattern: str, start: int, until: int) -> Fetched:
-        """What matches ``pattern`` over (start, until]. The arrays are shared: not to be written to."""
+        """What matches ``pattern`` over (start, until]. The arrays are shared: not to be written to.
+
+        What the cache answers is charged too, because functions make new arrays of it each time.
+        """
         key = (pattern, start, until)
-        if key not in self._fetched:
-            found = self._found.get(pattern)
-            if found is None:
-                self.costs.add_pattern()
-                found = self._found[pattern] = self.reader.find(pattern)
-            self.costs.add_series(len(found))
-            ids = [number for _, number in found]
-            self._fetched[key] = Fetched([path for path, _ in found], self._read(ids, start, until))
-        return self._fetched[key]
+        known = self._fetched.get(key)
+        if known is not None:
+            self.costs.add_series(len(known.paths))
+            self.costs.add_points(sum(rows.values.size for rows in known.rows))
+            return known
+        found = self._found.get(pattern)
+        if found is None:
+            self.costs.add_pattern()
+            found = self._found[pattern] = self.reader.find(pattern)
+        self.costs.add_series(len(found))
+        ids = [number for _, number in found]
+        fetched = self._fetched[key] = Fetched([path for path, _ in found], self._read(ids, start, until))
+        return fetched
 
     def _read(self, ids: list[int], start: int, until: int) -> list[Rows]:
         """Fetches in pieces, so that a query beyond the limit of points ends before they fill the memory."""

@@ -74,6 +74,7 @@ def _value(context: Context, node: Node) -> Argument:
     if isinstance(node, Path):
         return context.fetch(node.text)
     function = lookup(node.name)
+    context.source.costs.add_call()
     args = [_value(context, each) for each in node.args]
     kwargs = [(name, _value(context, each)) for name, each in node.kwargs]
     return function.body(Invocation(context, node.name, node.args), *function.bind(args, kwargs))

@@ -22,11 +22,14 @@ class QueryLimits:
     """What one request may cost."""
 
     series: int = 100_000
-    """Series read or made by a request. Each is a label, 0.5 KB and microseconds of Python in every function."""
+    """Series of a request, counted wherever a path is evaluated. A label takes 0.4 KB, and Python in every function."""
     points: int = 20_000_000
-    """Points read or made by a request, in the finest form held: 160 MB a copy, and a function holds up to three."""
+    """Their points, and those of finer buckets that functions make: 160 MB a copy, and a function holds up to three."""
     patterns: int = 1_000
     """Different path expressions of a request, each of which walks the index once. Dashboards have under 100."""
+    calls: int = 10_000
+    """Function calls of a request, those included that movingAverage and its kin cause: they evaluate their argument
+    twice, so 64 of them in one another would be 2 ** 64. A dashboard's panel has under 200."""
     depth: int = 64
     """Calls within calls. A level costs 6 Python frames, so 64 stay below the interpreter's 1,000; people write 10."""
     target_length: int = 65_536

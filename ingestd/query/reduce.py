@@ -20,8 +20,9 @@ Sizes: TypeAlias = int | NDArray[np.intp]
 Reducer: TypeAlias = Callable[[Values, Sizes], Values]
 
 
-SHORT: Final = 16
-"""Up to this length of the axis a pass per position beats numpy's loop per bucket: 5 times for 10,000 x 52 x 7."""
+SHORT: Final = 8
+"""Up to this length of the axis a pass per position beats numpy's loop per bucket: fmax over 10,000 x 52 x 7 takes
+10 ms, not 28."""
 
 
 def fold(operation: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:

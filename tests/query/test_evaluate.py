@@ -75,6 +75,9 @@ def test_a_large_pattern_is_probed_and_stays_whole(render: Render, memory: Any) 
         (replace(LIMITS, points=11), "sumSeries(x.y,a.a)", "needs 12 points; the limit is 11 .limits.query_points"),
         (replace(LIMITS, points=50), "summarize(x.y,'1s')", "limits.query_points"),
         (replace(LIMITS, patterns=1), "sumSeries(x.y,a.a)", "needs 2 path expressions"),
+        (replace(LIMITS, calls=2), "scale(scale(scale(x.y,1),1),1)", "needs 3 function calls"),
+        (replace(LIMITS, series=2), "sumSeries(x.y,x.y,x.y)", "needs 3 series"),
+        (replace(LIMITS, points=12), "sumSeries(x.y,x.y,x.y)", "needs 18 points"),
         (replace(LIMITS, depth=2), "scale(scale(scale(x.y,1),1),1)", "limits.query_depth"),
         (replace(LIMITS, target_length=9), "x.y       ", "limits.query_target_length"),
         (replace(LIMITS, targets=0), "x.y", "limits.query_targets"),
@@ -90,6 +93,11 @@ def test_a_query_beyond_the_points_ends_before_it_reads_them_all(render: Render,
     with pytest.raises(LimitError, match="points"):
         render(reader, "n.*", limits=replace(LIMITS, points=600))
     assert sum(len(ids) for ids, _, _ in reader.fetches) <= 101
+
+
+def test_functions_that_evaluate_twice_end_in_one_another(render: Render) -> None:
+    with pytest.raises(LimitError, match=r"limits\.query_calls"):
+        render(DATA, "timeShift(" * 60 + "constantLine(1)" + ",'1s')" * 60, limits=replace(LIMITS, calls=500))
 
 
 def test_an_empty_range_is_an_error(render: Render) -> None:
