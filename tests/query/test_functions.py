@@ -207,3 +207,10 @@ def test_what_is_registered() -> None:
         "func",
         "alignToFrom",
     ]
+
+
+def test_a_shift_into_summer_keeps_the_time_of_day(render: Render, memory: type) -> None:
+    reader = memory(DATA)  # NOW is in January
+    render(reader, 'timeShift(a.x,"200d",true,true)', 'timeShift(a.x,"7d",alignDST=true)')
+    shifted = [(until - NOW) for _, _, until in reader.fetches]
+    assert shifted == [0, -200 * 86400 - 3600, -7 * 86400]
