@@ -72,12 +72,13 @@ class Journal:
         for i, (first, _, path) in enumerate(segments):
             if i + 1 < len(segments) and segments[i + 1][0] <= start:
                 continue
-            for record in self._read_segment(path, first):
+            for record in self.read_segment(path, first):
                 if record.lsn + record.size > start:
                     yield record
                 self.end = max(self.end, record.lsn + record.size)
 
-    def _read_segment(self, path: Path, first: int) -> Iterator[JournalRecord]:
+    def read_segment(self, path: Path, first: int) -> Iterator[JournalRecord]:
+        """Valid records of one segment file, which begins at LSN ``first``."""
         fd = self._files.open(path, os.O_RDONLY)
         try:
             data = memoryview(self._files.read(fd, self._files.size(fd), 0))
