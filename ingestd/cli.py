@@ -1,0 +1,134 @@
+"""The command line: flags into settings, and the commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ingestd import __version__, config
+from ingestd.storage.check import check as check_store
+from ingestd.storage.check import inspect as inspect_file
+from ingestd.storage.errors import StorageError
+from ingestd.storage.schema import SchemaError, load_rules
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+_NOT_SERVED = ("pickle", "statsd", "opentsdb")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ingestd")
+def main() -> None:
+    """A metric ingest daemon: collectd and Graphite in, Graphite's render API out."""
+
+
+def _listener(name: str) -> Any:
+    text = "HOST:PORT, [IPv6]:PORT or off; may be repeated." + (" Not served yet." if name in _NOT_SERVED else "")
+    return click.option(f"--{name}", multiple=True, metavar="ADDRESS", help=text)
+
+
+@main.command()
+@click.option("--config", "file", type=_FILE, help="TOML file of settings.")
+@click.option("--data", type=_DIRECTORY, help="Directory of all data.")
+@click.option("--schemas", type=_FILE, help="carbon's storage-schemas.conf.")
+@click.option("--aggregation", type=_FILE, help="carbon's storage-aggregation.conf.")
+@_listener("graphite")
+@_listener("pickle")
+@_listener("collectd")
+@_listener("statsd")
+@_listener("opentsdb")
+@_listener("http")
+@click.option("--collectd-security", type=click.Choice(["none", "sign", "encrypt"]), help="The least that is taken.")
+@click.option("--collectd-auth", type=_FILE, help="collectd's AuthFile.")
+@click.option("--typesdb", type=_FILE, multiple=True, help="A types.db over the built-in types; may be repeated.")
+def serve(file: Path | None, **given: Any) -> None:
+    """Run the daemon until SIGTERM."""
+    for name in _NOT_SERVED:
+        if set(given[name]) - {"off"}:
+            raise click.UsageError(f"--{name}: ingestd {__version__} does not serve this yet; only off is taken")
+    keys: dict[str, tuple[str, ...]] = {
+        "data": ("server", "data"),
+        "schemas": ("storage", "schemas"),
+        "aggregation": ("storage", "aggregation"),
+        "graphite": ("graphite", "listen"),
+        "collectd": ("collectd", "listen"),
+        "http": ("http", "listen"),
+        "collectd_security": ("collectd", "security", "level"),
+        "collectd_auth": ("collectd", "security", "auth_file"),
+        "typesdb": ("collectd", "types_db"),
+    }
+    try:
+        settings = config.load(file, {key: given[name] for name, key in keys.items() if given[name]})
+        config.make_rules(settings)
+    except config.ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    from ingestd.app import serve as run  # noqa: PLC0415 - the other commands start without the daemon
+
+    raise SystemExit(run(settings))
+
+
+@main.command()
+@click.argument("directory", type=_DIRECTORY)
+def check(directory: Path) -> None:
+    """Verify every checksum of a data directory. Exit 0: clean, 1: damage, 2: no such store."""
+    try:
+        report = check_store(directory)
+    except StorageError as error:
+        raise click.UsageError(str(error)) from error
+    for finding in report.findings:
+        click.echo(finding)
+    click.echo(f"{report.series} series, {report.blocks} blocks, {report.journal_points} points in the journal")
+    raise SystemExit(1 if report.findings else 0)
+
+
+@main.command()
+@click.argument("file", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def inspect(file: Path, as_json: bool) -> None:
+    """Say what a file of the store holds."""
+    try:
+        found = inspect_file(file)
+    except (StorageError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(found, default=str))
+        return
+    for key, value in found.items():
+        click.echo(f"{key}: {value}")
+
+
+@main.group("config")
+def config_group() -> None:
+    """Look at the configuration."""
+
+
+@config_group.command("check")
+@click.option("--schemas", type=_FILE, help="carbon's storage-schemas.conf.")
+@click.option("--aggregation", type=_FILE, help="carbon's storage-aggregation.conf.")
+@click.argument("paths", nargs=-1, metavar="PATH...")
+def config_check(schemas: Path | None, aggregation: Path | None, paths: tuple[str, ...]) -> None:
+    """Print the rules and the schema of each path."""
+    try:
+        rules = load_rules(schemas, aggregation)
+    except SchemaError as error:
+        raise click.UsageError(str(error)) from error
+    for path in paths:
+        name, schema, aggregation_name = rules.match(path)
+        archives = ",".join(f"{step}s:{slots}" for step, slots in schema.archives)
+        click.echo(
+            f"{path}: schema [{name}] {archives}, "
+            f"aggregation [{aggregation_name}] {schema.method} {schema.x_files_factor:g}"
+        )
+
+
+@config_group.command("example")
+def config_example() -> None:
+    """Print a TOML file of all settings with their defaults and reasons."""
+    click.echo(config.documented(), nl=False)
+
+
+if __name__ == "__main__":
+    main()

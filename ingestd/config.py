@@ -1,0 +1,244 @@
+"""Settings: validated values from a TOML file and flags. Flags beat the file, the file beats the defaults.
+
+Every field says its reason; ``conf/ingestd.toml`` is made of them (:func:`documented`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ingestd.storage.schema import SchemaError, SchemaRules, load_rules
+
+_SIZES: Final = {"B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_TIMES: Final = {"MS": 0.001, "S": 1, "MIN": 60, "H": 3600, "D": 86400}
+_QUANTITY: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)")
+_ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\[\]:\s]+)):([0-9]{1,5})")
+
+
+class ConfigError(Exception):
+    """Settings that cannot be; the message names the file or flag and the key."""
+
+
+def _quantity(units: Mapping[str, float]) -> BeforeValidator:
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value == "off":
+            return 0
+        found = _QUANTITY.fullmatch(value.strip())
+        if not found or found[2].upper() not in units:
+            raise ValueError(f"must be a number, or one with a unit of {', '.join(units).lower()}")
+        number = float(found[1]) * units[found[2].upper()]
+        return int(number) if number.is_integer() else number
+
+    return BeforeValidator(read)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``HOST:PORT`` or ``[IPv6]:PORT`` as (host, port). Raises :class:`ConfigError`."""
+    found = _ADDRESS.fullmatch(text)
+    if not found or int(found[3]) > 65535:
+        raise ConfigError(f"{text!r}: must be HOST:PORT, [IPv6]:PORT or off")
+    return found[1] or found[2], int(found[3])
+
+
+def _addresses(value: object) -> object:
+    if value == "off":
+        return ()
+    listed = [value] if isinstance(value, str) else value
+    if isinstance(listed, list | tuple) and "off" in listed:
+        if len(listed) > 1:
+            raise ValueError("off stands alone")
+        return ()
+    for one in listed if isinstance(listed, list | tuple) else ():
+        if isinstance(one, str):
+            try:
+                parse_address(one)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+    return listed
+
+
+Size = Annotated[int, _quantity(_SIZES)]
+Seconds = Annotated[float, _quantity(_TIMES)]
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Server(_Table):
+    data: Path = Field(Path("data"), description="Directory of all data; one daemon locks it.")
+    log_format: Literal["text", "json"] = Field("text", description="text for people, json for collectors of logs.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level logged.")
+
+
+class Graphite(_Table):
+    listen: Addresses = Field(
+        ("127.0.0.1:2003",), description='Addresses of TCP and UDP, or "off". Loopback: the protocol has no passwords.'
+    )
+    idle_timeout: Seconds = Field(
+        0.0, ge=0, description="Seconds of silence that close a connection; 0 = never: clients keep theirs open."
+    )
+    max_connections: int = Field(
+        20_000, ge=1, description="Connections at once: twice a large fleet, below usual limits on descriptors."
+    )
+    receive_buffer: Size = Field(
+        8 << 20, ge=4096, description="Bytes of a UDP socket's buffer: a burst between two turns of the loop."
+    )
+
+
+class CollectdNames(_Table):
+    prefix: str = Field("", description="write_graphite's Prefix; none, as there.")
+    postfix: str = Field("", description="write_graphite's Postfix; none, as there.")
+    escape_character: str = Field("_", min_length=1, max_length=1, description="write_graphite's EscapeCharacter.")
+    separate_instances: bool = Field(False, description="write_graphite's SeparateInstances.")
+    always_append_ds: bool = Field(False, description="write_graphite's AlwaysAppendDS.")
+    preserve_separator: bool = Field(False, description="write_graphite's PreserveSeparator.")
+    drop_duplicate_fields: bool = Field(False, description="write_graphite's DropDuplicateFields.")
+    use_tags: bool = Field(False, description="write_graphite's UseTags.")
+    reverse_host: bool = Field(False, description="write_graphite's ReverseHost.")
+
+
+class CollectdSecurity(_Table):
+    level: Literal["none", "sign", "encrypt"] = Field("none", description="The least that is taken, as in collectd.")
+    auth_file: Path | Literal[""] = Field(
+        "", description="collectd's AuthFile (user: password a line), read again when it changes; empty = none."
+    )
+
+
+class Collectd(_Table):
+    listen: Addresses = Field(
+        ("127.0.0.1:25826",), description='Addresses of UDP; a multicast address is joined; "off" for none.'
+    )
+    store_rates: bool = Field(True, description="Store counters as rates, write_graphite's default.")
+    types_db: tuple[Path, ...] = Field((), description="types.db files over the built-in types; later ones win.")
+    interval: Seconds = Field(10.0, gt=0, description="Seconds, where a datagram names no interval: collectd's own.")
+    receive_buffer: Size = Field(
+        8 << 20, ge=4096, description="Bytes of a UDP socket's buffer: a burst between two turns of the loop."
+    )
+    names: CollectdNames = Field(default_factory=CollectdNames)
+    security: CollectdSecurity = Field(default_factory=CollectdSecurity)
+
+
+class Storage(_Table):
+    schemas: Path | Literal[""] = Field("", description="carbon's storage-schemas.conf; empty = 10s:6h,1m:7d,10m:400d.")
+    aggregation: Path | Literal[""] = Field("", description="carbon's storage-aggregation.conf; empty = average, 0.5.")
+    lateness: Seconds = Field(
+        60, ge=0, description="Seconds after its last slot when a block is written: agents are late by less."
+    )
+    access: Literal["mmap", "pread"] = Field("mmap", description="How blocks are read; pread where maps are scarce.")
+    late_budget: Size = Field(256 << 20, ge=1 << 20, description="Bytes of late points in memory before a merge.")
+
+
+class Journal(_Table):
+    fsync: Literal["always", "interval", "never"] = Field(
+        "interval", description="When to sync. A killed process loses nothing stored under any of them; power loss may."
+    )
+    interval: Seconds = Field(0.2, gt=0, description="Seconds between syncs: what power loss may take.")
+    bytes: Size = Field(1 << 20, ge=4096, description="Unsynced bytes that are synced before the interval ends.")
+    limit: Size = Field(1 << 30, ge=1 << 20, description="Bytes of journal that force a checkpoint: bounds the replay.")
+
+
+class Limits(_Table):
+    line: Size = Field(16 << 10, ge=256, description="Bytes of a line: four times the longest path.")
+    path_length: Size = Field(4096, ge=16, description="Bytes of a path, far above what clients send.")
+    path_depth: int = Field(128, ge=1, description="Nodes of a path, far above what clients send.")
+    path_tags: int = Field(64, ge=0, description="Tags of a path, far above what clients send.")
+    series: int = Field(10_000_000, ge=1, description="Series in all: a name costs some 300 bytes of memory.")
+    names_per_second: float = Field(
+        0.0, ge=0, description="New series a second; 0 = no limit: a fleet's first interval is all new."
+    )
+    names_burst: int = Field(100_000, ge=1, description="New series at once where names_per_second limits them.")
+    future: Seconds = Field(600, ge=0, description="Seconds ahead of the clock: beyond it is a wrong clock.")
+    in_flight: Size = Field(64 << 20, ge=1 << 20, description="Bytes accepted, not yet journalled, that pause reading.")
+    query_series: int = Field(100_000, ge=1, description="Series of a request: 0.5 KB each in every function.")
+    query_points: int = Field(20_000_000, ge=1, description="Points of a request: 160 MB a copy.")
+    query_depth: int = Field(64, ge=1, le=64, description="Calls within calls; 64 stay below the interpreter's stack.")
+
+
+class Http(_Table):
+    listen: Addresses = Field(("127.0.0.1:8080",), description='Addresses, or "off". Loopback: there are no passwords.')
+    body: Size = Field(1 << 20, ge=1024, description="Bytes of a request's body: Grafana's have under 100 KB.")
+    workers: int = Field(2, ge=1, le=64, description="Requests evaluated at once; they share one interpreter lock.")
+    waiting: int = Field(64, ge=0, description="Requests that wait for a worker; beyond, 503. A dashboard asks 50.")
+    timeout: Seconds = Field(60.0, gt=0, description="Seconds until a request gets 503: Grafana gives up by then.")
+
+
+class Telemetry(_Table):
+    own_series_interval: Seconds = Field(60, ge=0, description="Seconds between points of ingestd.*; 0 = off.")
+
+
+class Settings(_Table):
+    """All settings, one table each."""
+
+    server: Server = Field(default_factory=Server)
+    graphite: Graphite = Field(default_factory=Graphite)
+    collectd: Collectd = Field(default_factory=Collectd)
+    storage: Storage = Field(default_factory=Storage)
+    journal: Journal = Field(default_factory=Journal)
+    limits: Limits = Field(default_factory=Limits)
+    http: Http = Field(default_factory=Http)
+    telemetry: Telemetry = Field(default_factory=Telemetry)
+
+
+def load(file: Path | None = None, flags: Mapping[tuple[str, ...], Any] | None = None) -> Settings:
+    """The settings of ``file`` with ``flags`` ({key path: value}) over it. Raises :class:`ConfigError`."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{file}: {error}") from error
+    _validated(values, str(file))
+    for keys, value in (flags or {}).items():
+        table = values
+        for key in keys[:-1]:
+            table = table.setdefault(key, {})
+        table[keys[-1]] = value
+    return _validated(values, "flags")
+
+
+def _validated(values: dict[str, Any], source: str) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        what = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{source}: {key}: {what}") from error
+
+
+def make_rules(settings: Settings) -> SchemaRules:
+    """The schema rules of the files that the settings name. Raises :class:`ConfigError`."""
+    try:
+        return load_rules(settings.storage.schemas or None, settings.storage.aggregation or None)
+    except SchemaError as error:
+        raise ConfigError(str(error)) from error
+
+
+def documented() -> str:
+    """A TOML file of all settings: each with its reason and its default."""
+    return "# Every setting of ingestd with its default and its reason.\n" + _documented(Settings(), "")
+
+
+def _documented(table: BaseModel, name: str) -> str:
+    text, below = (f"\n[{name}]\n" if name else ""), ""
+    for key, field in type(table).model_fields.items():
+        value = getattr(table, key)
+        if isinstance(value, BaseModel):
+            below += _documented(value, f"{name}.{key}".lstrip("."))
+            continue
+        reason = textwrap.fill(field.description or "", 116, initial_indent="# ", subsequent_indent="# ")
+        plain = list(map(str, value)) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+        text += f"{reason}\n{key} = {json.dumps(plain)}\n"
+    return text + below
