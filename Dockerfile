@@ -1,0 +1,15 @@
+FROM python:3.13-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY ingestd ./ingestd
+RUN python -m venv /opt/ingestd && /opt/ingestd/bin/pip install --no-cache-dir .
+
+FROM python:3.13-slim-bookworm
+COPY --from=build /opt/ingestd /opt/ingestd
+RUN useradd --system --uid 10001 --no-create-home ingestd && install -d -o ingestd /data
+USER ingestd
+VOLUME /data
+EXPOSE 2003/tcp 2003/udp 25826/udp 8080/tcp
+HEALTHCHECK --interval=10s --timeout=3s CMD ["/opt/ingestd/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
+ENTRYPOINT ["/opt/ingestd/bin/ingestd", "serve", "--data", "/data"]
+CMD ["--graphite", "0.0.0.0:2003", "--collectd", "0.0.0.0:25826", "--http", "0.0.0.0:8080"]
