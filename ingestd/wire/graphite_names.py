@@ -73,11 +73,11 @@ class GraphiteNames:
 
     def path(self, identity: Identity, ds_name: bytes, sources: int) -> str | None:
         """The canonical path of source ``ds_name`` of a list of ``sources`` values, or None if it has none."""
-        host, *fields = (_text(field).replace("/", "_") for field in identity)
+        host, *fields = (field_text(field).replace("/", "_") for field in identity)
         if self._options.reverse_host and not self._options.use_tags:
             host = ".".join(reversed(host.split(".")))
         host, plugin, plugin_instance, type_, type_instance = (f.translate(self._field) for f in (host, *fields))
-        ds = _text(ds_name) if sources > 1 or self._options.always_append_ds else ""
+        ds = field_text(ds_name) if sources > 1 or self._options.always_append_ds else ""
         form = self._tagged if self._options.use_tags else self._plain
         name = form(host, plugin, plugin_instance, type_, type_instance, ds)
         return canonical_path(name.translate(self._name).encode(), _LIMITS)
@@ -121,7 +121,7 @@ class GraphiteNames:
         return self._options.escape_character + value[1:] if value[0] == "~" else value
 
 
-def _text(field: bytes) -> str:
+def field_text(field: bytes) -> str:
     """UTF-8 as text, each byte that is none as ``_``."""
     try:
         return field.decode()

@@ -1,0 +1,353 @@
+"""collectd's binary network protocol: one datagram to one batch, and its notifications.
+
+A datagram is a sequence of parts, each ``u16 type, u16 length`` (of the whole part) and a payload; parts set fields,
+and a values part uses the fields as they stand. Nothing is carried from one datagram to the next. The rules, bounds
+and what ends a datagram early are those of collectd 5.12's ``network.c``, but for what it gets wrong: the length of
+numbers is checked, the kinds on the wire are believed and never reinterpreted, and sealed parts nest to a limit.
+
+``74 65 73 74 00`` after ``00 00 00 09`` is the host "test"; ``00 06 00 0f 00 01 01`` and eight bytes is one gauge.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import Final
+
+import numpy as np
+
+from ingestd.points import UNKNOWN, Batch, NameTable, NewName, Parsed, empty_batch
+from ingestd.wire.framing import WireError
+from ingestd.wire.graphite_names import GraphiteNames, NamingOptions, field_text
+from ingestd.wire.rates import SECOND, forget_after
+from ingestd.wire.seal import NESTING_LIMIT, SIGN_OVERHEAD, Level, Security, decrypted, verified
+from ingestd.wire.typesdb import TypesDB
+from ingestd.wire.value_lists import NO_PATH, ValueList, ValueLists
+
+_HOST, _TIME, _PLUGIN, _PLUGIN_INSTANCE, _TYPE, _TYPE_INSTANCE = range(6)
+_VALUES, _INTERVAL, _TIME_HR, _INTERVAL_HR = range(6, 10)
+_MESSAGE, _SEVERITY, _SIGN, _ENCRYPT = 0x0100, 0x0101, 0x0200, 0x0210
+_FIELD: Final = (0, -1, 1, 2, 3, 4, -1, -1, -1, -1)
+"""Position in an identity by type of part; -1 for what is no string."""
+_NAME_LIMIT: Final = 4 + 128
+"""Bytes of a part with a name: header, name and NUL, as in collectd since 5.5."""
+_MESSAGE_LIMIT: Final = 4 + 256
+_NUMBER_LENGTH: Final = 12
+_LAST_TIME: Final = (1 << 64) - 1
+_HALF: Final = SECOND >> 1
+_KINDS: Final = b"\0\1\2\3"
+
+_header = struct.Struct(">HH").unpack_from
+_count = struct.Struct(">H").unpack_from
+_number = struct.Struct(">Q").unpack_from
+
+SEVERITIES: Final = {1: "failure", 2: "warning", 4: "okay"}
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What a collectd tells besides values. ``time`` in seconds, ``severity`` a key of :data:`SEVERITIES`."""
+
+    time: int
+    severity: int
+    host: str
+    plugin: str
+    plugin_instance: str
+    type: str
+    type_instance: str
+    message: str
+
+
+@dataclass(slots=True)
+class CollectdParsed(Parsed):
+    """Points, and the notifications that stood among them, in their order."""
+
+    notifications: list[Notification] = field(default_factory=list)
+
+
+class _State:
+    """What the parts so far have set: valid within one datagram, or within one sealed part."""
+
+    __slots__ = ("fields", "interval", "severity", "stamp", "time")
+
+    def __init__(self, interval: int) -> None:
+        self.fields = [b""] * 5
+        self.time = 0
+        self.stamp = 0
+        self.interval = interval
+        self.severity = 0
+
+
+class _Found:
+    """What a datagram has given so far, a row a value."""
+
+    __slots__ = ("below", "notifications", "now", "rejected", "spellings", "stamps", "values")
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.below = False
+        self.spellings: list[bytes] = []
+        self.stamps: list[int] = []
+        self.values: list[int | float] = []
+        self.rejected: Counter[str] = Counter()
+        self.notifications: list[Notification] = []
+
+
+class CollectdParser:
+    """Parses datagrams; remembers identities and, where ``store_rates``, the last values of counters.
+
+    ``interval`` (seconds) stands in for a sender's interval of 0. Raises :class:`WireError` if it is not positive.
+    """
+
+    def __init__(
+        self,
+        types: TypesDB,
+        naming: NamingOptions,
+        security: Security,
+        *,
+        store_rates: bool = True,
+        interval: float = 10.0,
+    ) -> None:
+        if not 0.0 < interval < 1e9:
+            raise WireError(f"collectd interval of {interval} s: must be positive")
+        self.security = security
+        """Level and users; may be replaced at any time."""
+        self._types = types
+        self._interval = max(1, round(interval * SECOND))
+        self._lists = ValueLists(GraphiteNames(naming), store_rates)
+        self.mismatched = 0
+        """Value lists whose kinds are not those of types.db: decoded as their sender says."""
+        self.padded = 0
+        """Datagrams and sealed parts with zeros at their end."""
+        self.unverified = 0
+        """Signatures that nobody could verify, for there is no AuthFile."""
+
+    @property
+    def types(self) -> TypesDB:
+        """The types in force. Replacing them forgets all identities, and with them the last values of counters."""
+        return self._types
+
+    @types.setter
+    def types(self, types: TypesDB) -> None:
+        self._types = types
+        self._lists.clear()
+
+    @property
+    def identities(self) -> int:
+        """Value lists that are remembered."""
+        return len(self._lists)
+
+    @property
+    def forgotten(self) -> int:
+        """Value lists that had to make room for others while they were being sent."""
+        return self._lists.forgotten
+
+    def parse(self, datagram: bytes, names: NameTable, now: float) -> CollectdParsed:
+        """All that can be read of ``datagram``, in its order; never raises, and keeps nothing of the bytes themselves.
+
+        ``now``: seconds, for what is to be forgotten. A value is one point received. What was refused: a list of
+        an unknown type ``unknown_type``, without an identity or time ``malformed``; what cannot be read to the
+        end of the datagram counts as one point ``malformed``, what security refuses as one point ``security``.
+        """
+        found = _Found(now)
+        self._read(datagram, Level.NONE, 0, found)
+        if found.below:
+            found.rejected["security"] += 1
+        return _resolve(found, names)
+
+    def _read(self, data: bytes, seal: Level, depth: int, found: _Found) -> None:
+        """Read all parts of ``data``, which is protected by ``seal``."""
+        state = _State(self._interval)
+        below = seal < self.security.level
+        position, end = 0, len(data)
+        while end - position > 4:
+            part, length = _header(data, position)
+            stop = position + length
+            if length < 4 or stop > end:
+                break
+            if below or part > _INTERVAL_HR:
+                stop = self._read_other(part, data, position, stop, seal, depth, state, found)
+                if stop < 0:
+                    break
+            elif (index := _FIELD[part]) >= 0:
+                # The last byte is the NUL; what follows an earlier one is not part of the text.
+                if not 4 < length <= _NAME_LIMIT or data[stop - 1]:
+                    break
+                text = data[position + 4 : stop - 1]
+                state.fields[index] = text if b"\0" not in text else text[: text.index(b"\0")]
+            elif not (
+                self._read_values(data, position, stop, state, found)
+                if part == _VALUES
+                else self._read_number(part, data, position, stop, state)
+            ):
+                break
+            position = stop
+        if position < end:
+            self._count_rest(data, position, found)
+
+    def _read_number(self, part: int, data: bytes, position: int, stop: int, state: _State) -> bool:
+        """Take a time or interval. Return whether it could be read."""
+        if stop - position != _NUMBER_LENGTH:
+            return False
+        number = _number(data, position + 4)[0]
+        if part in {_TIME, _INTERVAL}:
+            # What 64 bits of 2^-30 s do not hold is the last time that they hold.
+            number = min(number << 30, _LAST_TIME)
+        if part in {_TIME, _TIME_HR}:
+            state.time = number
+            state.stamp = (number + _HALF) >> 30
+        else:
+            state.interval = number or self._interval
+        return True
+
+    def _read_other(
+        self, part: int, data: bytes, position: int, stop: int, seal: Level, depth: int, state: _State, found: _Found
+    ) -> int:
+        """Take a part that is sealed, below the level, or neither name nor number nor values.
+
+        Return where to go on: -1 if the part could not be read, the end of ``data`` if it forbids to.
+        """
+        level = self.security.level
+        if part == _ENCRYPT or (part == _SIGN and (seal is Level.ENCRYPT or level < Level.ENCRYPT)):
+            after = self._open(part, data, position, stop, seal, depth, found)
+            if after < 0:
+                found.rejected["security"] += 1
+                return len(data)
+            return after
+        if seal < level:
+            found.below = True
+            return stop
+        return stop if _read_notice(part, data, position, stop, state, found) else -1
+
+    def _count_rest(self, data: bytes, position: int, found: _Found) -> None:
+        """What cannot be read at the end: zeros are how some senders fill their buffer."""
+        if data.count(0, position) == len(data) - position:
+            self.padded += 1
+        else:
+            found.rejected["malformed"] += 1
+
+    def _open(self, part: int, data: bytes, position: int, stop: int, seal: Level, depth: int, found: _Found) -> int:
+        """Read what a sealed part protects. Return where to go on, -1 if it is not what a user sent."""
+        users = self.security.users
+        if part == _SIGN and users is None and stop - position > SIGN_OVERHEAD:
+            self.unverified += 1
+            return stop
+        if users is None or depth >= NESTING_LIMIT:
+            return -1
+        if part == _SIGN:
+            if not verified(data, position, stop, len(data), users):
+                return -1
+            self._read(data[stop:], max(seal, Level.SIGN), depth + 1, found)
+            return len(data)
+        payload = decrypted(data, position, stop, users)
+        if payload is None:
+            return -1
+        self._read(payload, Level.ENCRYPT, depth + 1, found)
+        return stop
+
+    def _read_values(self, data: bytes, position: int, stop: int, state: _State, found: _Found) -> bool:
+        """Take one value list. Return whether it could be read, whatever became of its values."""
+        count, left = divmod(stop - position - 6, 9)
+        if left or _count(data, position + 4)[0] != count:
+            return False
+        if not count:
+            return True
+        start = position + 6
+        kinds = data[start : start + count]
+        known = self._lists.get(tuple(state.fields))
+        if known is None or known.kinds != kinds or not state.time:
+            if kinds.translate(None, _KINDS):
+                return False
+            known = self._learn(kinds, state, found)
+            if known is None:
+                return True
+        known.seen = found.now
+        if known.mismatched:
+            self.mismatched += 1
+        raws = known.decode(data, start + count)
+        if known.rates is not None:
+            known.span = forget_after(state.interval)
+            rates = known.rates.update(raws, state.time, state.interval, found.now)
+            if None in rates:
+                _take_some(known, rates, state.stamp, found)
+                return True
+            raws = rates  # type: ignore[assignment]
+        found.spellings += known.spellings
+        found.values += raws
+        if count == 1:
+            found.stamps.append(state.stamp)
+        else:
+            found.stamps += [state.stamp] * count
+        return True
+
+    def _learn(self, kinds: bytes, state: _State, found: _Found) -> ValueList | None:
+        """Remember a value list that is new or has changed, or count its values as refused."""
+        host, plugin, _, type_, _ = fields = tuple(state.fields)
+        if not (state.time and host and plugin and type_):
+            found.rejected["malformed"] += len(kinds)
+            return None
+        sources = self._types.types.get(type_)
+        if sources is None or len(sources) != len(kinds):
+            found.rejected["unknown_type"] += len(kinds)
+            return None
+        return self._lists.add(fields, kinds, sources, state.interval, found.now)
+
+
+def _take_some(known: ValueList, rates: list[float | None], stamp: int, found: _Found) -> None:
+    """Take the rates of a list that there are."""
+    for spelling, rate in zip(known.spellings, rates, strict=True):
+        if rate is None:
+            found.rejected["no_rate"] += 1
+        else:
+            found.spellings.append(spelling)
+            found.stamps.append(stamp)
+            found.values.append(rate)
+
+
+def _read_notice(part: int, data: bytes, position: int, stop: int, state: _State, found: _Found) -> bool:
+    """Take a message or severity, pass over any other part. Return whether it could be read."""
+    length = stop - position
+    if part == _SEVERITY:
+        if length != _NUMBER_LENGTH:
+            return False
+        state.severity = _number(data, position + 4)[0]
+    elif part == _MESSAGE:
+        if not 4 < length <= _MESSAGE_LIMIT or data[stop - 1]:
+            return False
+        message = data[position + 4 : stop - 1].partition(b"\0")[0]
+        if message and state.time and state.severity in SEVERITIES:
+            texts = map(field_text, (*state.fields, message))
+            found.notifications.append(Notification(state.stamp, state.severity, *texts))
+    return True
+
+
+def _resolve(found: _Found, names: NameTable) -> CollectdParsed:
+    """Columns of what was found: finite values with a path, the unknown ones listed."""
+    spellings, rejected = found.spellings, found.rejected
+    if not spellings:
+        return CollectdParsed(empty_batch(), [], dict(rejected), found.notifications)
+    values = np.array(found.values, np.float64)
+    stamps = np.array(found.stamps, np.int64)
+    finite = np.isfinite(values)
+    if not finite.all():
+        nans = int(np.isnan(values).sum())
+        infinite = len(values) - int(finite.sum()) - nans
+        rejected.update({reason: n for reason, n in (("nan", nans), ("infinite", infinite)) if n})
+        spellings = list(compress(spellings, finite.tolist()))
+        values, stamps = values[finite], stamps[finite]
+    ids = list(map(names.get, spellings))
+    unknown: list[NewName] = []
+    if None in ids:
+        kept = np.array([spelling != NO_PATH for spelling in spellings], np.bool_)
+        if not kept.all():
+            rejected["path"] += len(spellings) - int(kept.sum())
+            ids, spellings = list(compress(ids, kept.tolist())), list(compress(spellings, kept.tolist()))
+            values, stamps = values[kept], stamps[kept]
+        for row, series in enumerate(ids):
+            if series is None:
+                ids[row] = UNKNOWN
+                unknown.append(NewName(row, spellings[row], spellings[row].decode()))
+    batch = Batch(np.array(ids, np.uint32), stamps, values)
+    return CollectdParsed(batch, unknown, dict(rejected), found.notifications)

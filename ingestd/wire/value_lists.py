@@ -1,0 +1,109 @@
+"""What a parser of collectd's protocol remembers of the value lists it has seen: names, how to decode, rates.
+
+The table is bounded twice. Every new list looks at the two that have stood longest and drops those that have been
+silent for twice their interval, so the table holds not much more than what is being sent; and it never holds more
+than its limit, whatever is sent.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from ingestd.wire.graphite_names import GraphiteNames, Identity
+from ingestd.wire.rates import Rates, forget_after
+from ingestd.wire.typesdb import GAUGE, Sources
+
+LIMIT: Final = 500_000
+"""Value lists in the table: about 1 KB each, so that forged identities cannot take the machine's memory."""
+NO_PATH: Final = b""
+"""Stands for the spelling of a value whose name cannot be a path."""
+
+Key: TypeAlias = tuple[bytes, ...]
+"""The five fields of an :class:`Identity`, as they stand on the wire."""
+Raws: TypeAlias = Sequence[int | float]
+Decoder: TypeAlias = Callable[[bytes, int], Raws]
+"""Gives the values that begin at a position."""
+
+_FORMATS: Final = ("Q", "d", "q", "Q")
+"""Of counter, gauge, derive, absolute: in network order, but for the gauge, which is little-endian."""
+_EXAMINED: Final = 2
+"""Lists examined per new one: with one the table would only ever keep its size."""
+
+
+class ValueList:
+    """One identity with one sequence of kinds."""
+
+    __slots__ = ("decode", "kinds", "mismatched", "rates", "seen", "span", "spellings")
+
+    def __init__(self, kinds: bytes, sources: Sources, spellings: list[bytes], rated: bool) -> None:
+        self.kinds = kinds
+        self.decode = decoder(kinds)
+        self.spellings = spellings
+        self.mismatched = any(source.kind != kind for source, kind in zip(sources, kinds, strict=True))
+        self.rates = Rates(kinds, sources) if rated and any(kind != GAUGE for kind in kinds) else None
+        self.seen = 0.0
+        self.span = 0.0
+
+
+@lru_cache(1024)
+def decoder(kinds: bytes) -> Decoder:
+    """What decodes values of ``kinds``, each one of the protocol's four."""
+    gauges = [i for i, kind in enumerate(kinds) if kind == GAUGE]
+    if not gauges:
+        return struct.Struct(">" + "".join(_FORMATS[kind] for kind in kinds)).unpack_from
+    if len(gauges) == len(kinds):
+        return struct.Struct(f"<{len(kinds)}d").unpack_from
+    numbers = struct.Struct(">" + "".join("Q" if kind == GAUGE else _FORMATS[kind] for kind in kinds)).unpack_from
+    gauge = struct.Struct("<d").unpack_from
+
+    def mixed(data: bytes, position: int) -> Raws:
+        raws: list[int | float] = list(numbers(data, position))
+        for i in gauges:
+            raws[i] = gauge(data, position + 8 * i)[0]
+        return raws
+
+    return mixed
+
+
+class ValueLists:
+    """The table. ``get`` is the lookup; ``forgotten`` counts what was dropped while its series was alive."""
+
+    def __init__(self, names: GraphiteNames, rated: bool, limit: int = LIMIT) -> None:
+        self._names = names
+        self._rated = rated
+        self._limit = limit
+        self._lists: OrderedDict[Key, ValueList] = OrderedDict()
+        self.get = self._lists.get
+        self.forgotten = 0
+
+    def __len__(self) -> int:
+        return len(self._lists)
+
+    def clear(self) -> None:
+        self._lists.clear()
+
+    def add(self, key: Key, kinds: bytes, sources: Sources, interval: int, now: float) -> ValueList:
+        """Remember a value list of as many ``kinds`` as ``sources``; replaces what stands under ``key``."""
+        identity = Identity(*key)
+        paths = [self._names.path(identity, source.name, len(sources)) for source in sources]
+        spellings = [NO_PATH if path is None else path.encode() for path in paths]
+        new = ValueList(kinds, sources, spellings, self._rated)
+        new.seen = now
+        new.span = forget_after(interval)
+        if key not in self._lists:
+            self._make_room(now)
+        self._lists[key] = new
+        return new
+
+    def _make_room(self, now: float) -> None:
+        for _ in range(min(_EXAMINED, len(self._lists))):
+            key, oldest = self._lists.popitem(last=False)
+            if now - oldest.seen <= oldest.span:
+                self._lists[key] = oldest
+        if len(self._lists) >= self._limit:
+            self._lists.popitem(last=False)
+            self.forgotten += 1
