@@ -18,6 +18,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
+	@ls bench/*.py >/dev/null 2>&1 || { echo "no benchmarks yet"; exit 1; }
 	$(BIN)/python -m pytest bench
 
 $(STAMP): pyproject.toml
