@@ -21,7 +21,7 @@ import numpy as np
 from ingestd.points import UNKNOWN, Batch, NameTable, NewName, Parsed, empty_batch
 from ingestd.wire.framing import WireError
 from ingestd.wire.graphite_names import GraphiteNames, NamingOptions, field_text
-from ingestd.wire.rates import SECOND, forget_after
+from ingestd.wire.rates import SECOND
 from ingestd.wire.seal import NESTING_LIMIT, SIGN_OVERHEAD, Level, Security, decrypted, verified
 from ingestd.wire.typesdb import TypesDB
 from ingestd.wire.value_lists import NO_PATH, ValueList, ValueLists
@@ -83,11 +83,12 @@ class _State:
 class _Found:
     """What a datagram has given so far, a row a value."""
 
-    __slots__ = ("below", "notifications", "now", "rejected", "spellings", "stamps", "values")
+    __slots__ = ("below", "no_rate", "notifications", "now", "rejected", "spellings", "stamps", "values")
 
     def __init__(self, now: float) -> None:
         self.now = now
         self.below = False
+        self.no_rate = 0
         self.spellings: list[bytes] = []
         self.stamps: list[int] = []
         self.values: list[int | float] = []
@@ -155,11 +156,18 @@ class CollectdParser:
         self._read(datagram, Level.NONE, 0, found)
         if found.below:
             found.rejected["security"] += 1
+        if found.no_rate:
+            found.rejected["no_rate"] = found.no_rate
         return _resolve(found, names)
 
-    def _read(self, data: bytes, seal: Level, depth: int, found: _Found) -> None:
-        """Read all parts of ``data``, which is protected by ``seal``."""
+    def _read(self, data: bytes, seal: Level, depth: int, found: _Found) -> None:  # noqa: C901
+        """Read all parts of ``data``, which is protected by ``seal``.
+
+        What nearly every list has is taken here and not in methods: the calls would cost as much as the work.
+        """
         state = _State(self._interval)
+        fields = state.fields
+        known_list = self._lists.get
         below = seal < self.security.level
         position, end = 0, len(data)
         while end - position > 4:
@@ -171,17 +179,22 @@ class CollectdParser:
                 stop = self._read_other(part, data, position, stop, seal, depth, state, found)
                 if stop < 0:
                     break
+            elif part == _VALUES:
+                known = known_list(tuple(fields))
+                if known is not None and state.time and data.startswith(known.head, position):
+                    self._take(known, data, position, state, found)
+                elif not self._learn(data, position, stop, state, found):
+                    break
+            elif part == _TIME_HR and length == _NUMBER_LENGTH:
+                state.time = time = _number(data, position + 4)[0]
+                state.stamp = (time + _HALF) >> 30
             elif (index := _FIELD[part]) >= 0:
                 # The last byte is the NUL; what follows an earlier one is not part of the text.
                 if not 4 < length <= _NAME_LIMIT or data[stop - 1]:
                     break
                 text = data[position + 4 : stop - 1]
-                state.fields[index] = text if b"\0" not in text else text[: text.index(b"\0")]
-            elif not (
-                self._read_values(data, position, stop, state, found)
-                if part == _VALUES
-                else self._read_number(part, data, position, stop, state)
-            ):
+                fields[index] = text if b"\0" not in text else text[: text.index(b"\0")]
+            elif not self._read_number(part, data, position, stop, state):
                 break
             position = stop
         if position < end:
@@ -247,63 +260,51 @@ class CollectdParser:
         self._read(payload, Level.ENCRYPT, depth + 1, found)
         return stop
 
-    def _read_values(self, data: bytes, position: int, stop: int, state: _State, found: _Found) -> bool:
-        """Take one value list. Return whether it could be read, whatever became of its values."""
+    def _take(self, known: ValueList, data: bytes, position: int, state: _State, found: _Found) -> None:
+        """Take the values part at ``position``, which begins with the head of ``known``."""
+        known.seen = found.now
+        self.mismatched += known.mismatched
+        raws = known.decode(data, position + len(known.head))
+        rates = known.rates
+        if rates is None:
+            found.values += raws
+            found.spellings += known.spellings
+            if len(raws) == 1:
+                found.stamps.append(state.stamp)
+            else:
+                found.stamps += [state.stamp] * len(raws)
+            return
+        known.interval = state.interval
+        for spelling, value in zip(
+            known.spellings, rates.update(raws, state.time, state.interval, found.now), strict=True
+        ):
+            if value is None:
+                found.no_rate += 1
+            else:
+                found.values.append(value)
+                found.spellings.append(spelling)
+                found.stamps.append(state.stamp)
+
+    def _learn(self, data: bytes, position: int, stop: int, state: _State, found: _Found) -> bool:
+        """Take a value list that is new or has changed. Return whether it could be read, whatever became of it."""
         count, left = divmod(stop - position - 6, 9)
         if left or _count(data, position + 4)[0] != count:
             return False
-        if not count:
-            return True
-        start = position + 6
-        kinds = data[start : start + count]
-        known = self._lists.get(tuple(state.fields))
-        if known is None or known.kinds != kinds or not state.time:
-            if kinds.translate(None, _KINDS):
-                return False
-            known = self._learn(kinds, state, found)
-            if known is None:
-                return True
-        known.seen = found.now
-        if known.mismatched:
-            self.mismatched += 1
-        raws = known.decode(data, start + count)
-        if known.rates is not None:
-            known.span = forget_after(state.interval)
-            rates = known.rates.update(raws, state.time, state.interval, found.now)
-            if None in rates:
-                _take_some(known, rates, state.stamp, found)
-                return True
-            raws = rates  # type: ignore[assignment]
-        found.spellings += known.spellings
-        found.values += raws
-        if count == 1:
-            found.stamps.append(state.stamp)
-        else:
-            found.stamps += [state.stamp] * count
-        return True
-
-    def _learn(self, kinds: bytes, state: _State, found: _Found) -> ValueList | None:
-        """Remember a value list that is new or has changed, or count its values as refused."""
+        kinds = data[position + 6 : position + 6 + count]
+        if kinds.translate(None, _KINDS):
+            return False
         host, plugin, _, type_, _ = fields = tuple(state.fields)
-        if not (state.time and host and plugin and type_):
-            found.rejected["malformed"] += len(kinds)
-            return None
         sources = self._types.types.get(type_)
-        if sources is None or len(sources) != len(kinds):
-            found.rejected["unknown_type"] += len(kinds)
-            return None
-        return self._lists.add(fields, kinds, sources, state.interval, found.now)
-
-
-def _take_some(known: ValueList, rates: list[float | None], stamp: int, found: _Found) -> None:
-    """Take the rates of a list that there are."""
-    for spelling, rate in zip(known.spellings, rates, strict=True):
-        if rate is None:
-            found.rejected["no_rate"] += 1
+        if not count:
+            pass
+        elif not (state.time and host and plugin and type_):
+            found.rejected["malformed"] += count
+        elif sources is None or len(sources) != count:
+            found.rejected["unknown_type"] += count
         else:
-            found.spellings.append(spelling)
-            found.stamps.append(stamp)
-            found.values.append(rate)
+            known = self._lists.add(fields, kinds, sources, state.interval, found.now)
+            self._take(known, data, position, state, found)
+        return True
 
 
 def _read_notice(part: int, data: bytes, position: int, stop: int, state: _State, found: _Found) -> bool:

@@ -32,7 +32,7 @@ class Rates:
     Both have the same length.
     """
 
-    __slots__ = ("_bounds", "_kinds", "_rates", "_raws", "_seen", "_span", "_time")
+    __slots__ = ("_bounds", "_interval", "_kinds", "_rates", "_raws", "_seen", "_span", "_time")
 
     def __init__(self, kinds: Sequence[int], sources: Sources) -> None:
         self._kinds = tuple(kinds)
@@ -41,6 +41,7 @@ class Rates:
         self._rates: list[float | None] = [None] * len(self._kinds)
         self._time = 0
         self._seen = 0.0
+        self._interval = 0
         self._span = -1.0
 
     def update(self, raws: Sequence[int | float], time: int, interval: int, now: float) -> list[float | None]:
@@ -65,7 +66,8 @@ class Rates:
                 rate = _increase(kind, raw, last) / seconds
                 rates.append(rate if low <= rate <= high else None)
         self._raws, self._rates, self._time, self._seen = raws, rates, time, now
-        self._span = forget_after(interval)
+        if interval != self._interval:
+            self._interval, self._span = interval, forget_after(interval)
         return rates
 
     @staticmethod

@@ -19,6 +19,8 @@ from ingestd.wire.typesdb import GAUGE, Sources
 
 LIMIT: Final = 500_000
 """Value lists in the table: about 1 KB each, so that forged identities cannot take the machine's memory."""
+VALUES: Final = 6
+"""The type of a part with values."""
 NO_PATH: Final = b""
 """Stands for the spelling of a value whose name cannot be a path."""
 
@@ -37,16 +39,19 @@ _EXAMINED: Final = 2
 class ValueList:
     """One identity with one sequence of kinds."""
 
-    __slots__ = ("decode", "kinds", "mismatched", "rates", "seen", "span", "spellings")
+    __slots__ = ("decode", "head", "interval", "mismatched", "rates", "seen", "spellings")
 
-    def __init__(self, kinds: bytes, sources: Sources, spellings: list[bytes], rated: bool) -> None:
-        self.kinds = kinds
+    def __init__(
+        self, kinds: bytes, sources: Sources, spellings: list[bytes], rated: bool, interval: int, now: float
+    ) -> None:
+        self.head = struct.pack(">HHH", VALUES, 6 + 9 * len(kinds), len(kinds)) + kinds
+        """What a values part of this list begins with: all but the values."""
         self.decode = decoder(kinds)
         self.spellings = spellings
         self.mismatched = any(source.kind != kind for source, kind in zip(sources, kinds, strict=True))
         self.rates = Rates(kinds, sources) if rated and any(kind != GAUGE for kind in kinds) else None
-        self.seen = 0.0
-        self.span = 0.0
+        self.interval = interval
+        self.seen = now
 
 
 @lru_cache(1024)
@@ -91,9 +96,7 @@ class ValueLists:
         identity = Identity(*key)
         paths = [self._names.path(identity, source.name, len(sources)) for source in sources]
         spellings = [NO_PATH if path is None else path.encode() for path in paths]
-        new = ValueList(kinds, sources, spellings, self._rated)
-        new.seen = now
-        new.span = forget_after(interval)
+        new = ValueList(kinds, sources, spellings, self._rated, interval, now)
         if key not in self._lists:
             self._make_room(now)
         self._lists[key] = new
@@ -102,7 +105,7 @@ class ValueLists:
     def _make_room(self, now: float) -> None:
         for _ in range(min(_EXAMINED, len(self._lists))):
             key, oldest = self._lists.popitem(last=False)
-            if now - oldest.seen <= oldest.span:
+            if now - oldest.seen <= forget_after(oldest.interval):
                 self._lists[key] = oldest
         if len(self._lists) >= self._limit:
             self._lists.popitem(last=False)
