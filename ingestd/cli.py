@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def main() -> None:
     """A metric ingest daemon: collectd and Graphite in, Graphite's render API out."""
 
 
-def _listener(name: str) -> Any:
+def _listener(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     text = "HOST:PORT, [IPv6]:PORT or off; may be repeated." + (" Not served yet." if name in _NOT_SERVED else "")
     return click.option(f"--{name}", multiple=True, metavar="ADDRESS", help=text)
 

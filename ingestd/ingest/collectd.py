@@ -56,7 +56,7 @@ class WatchedFile:
     def load(self) -> None:
         """Read it for the first time. Raises OSError, or what ``apply`` raises."""
         self._seen = self._mark()
-        self._apply(self._path.read_text("utf-8", "replace"))
+        self._apply(self._path.read_text("utf-8", "surrogateescape"))
 
     def poll(self) -> None:
         """Read it again if it has changed; an unreadable file leaves what was read before in force."""
@@ -64,7 +64,7 @@ class WatchedFile:
             mark = self._mark()
             if mark != self._seen:
                 self._seen = mark
-                self._apply(self._path.read_text("utf-8", "replace"))
+                self._apply(self._path.read_text("utf-8", "surrogateescape"))
                 _log.info("%s has changed and was read again", self._path)
         except (OSError, WireError) as error:
             if self._seen is not None or isinstance(error, WireError):

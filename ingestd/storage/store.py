@@ -86,6 +86,7 @@ class Store:
         self._not_before = 0.0
         self._flushes: list[tuple[int, Future[None]]] = []
         self._clock = 0
+        self._replayed = 0
         self.on_relief: Callable[[], None] | None = None
         """Called on the loop when :attr:`saturated` turns False."""
         self.failure: str | None = None
@@ -103,11 +104,11 @@ class Store:
         self._intake.count_members(self.series.layout_of[: len(self.series)])
         self._view = self._view.changed(loaded.files, {})
         self._journal_from = loaded.journal_from
-        replayed = self._replay(loaded.journal_from)
+        self._replayed = self._replay(loaded.journal_from)
         top = max([loaded.journal_from, self._home.journal.end, *(ref.lsn for ref in loaded.files.values())])
         self._lsn = self._home.journal.start(top)
         self._publish_layers()
-        log.info("recovered", extra={"points": replayed, "series": len(self.series), "blocks": len(loaded.files)})
+        log.info("recovered", extra={"points": self._replayed, "series": len(self.series), "blocks": len(loaded.files)})
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._thread = JournalThread(self._home.journal, self._home.registry, self._settings.durability, self._on_done)
         self._thread.start()
@@ -423,6 +424,7 @@ class Store:
             "blocks": len(self._view.files),
             "layouts": len(self.series.layouts),
             "journal": {"end": self._lsn, "from": self._journal_from, "in_flight_bytes": self._in_flight},
+            "replayed": self._replayed,
             "checkpoint_failure": self.failure,
             "damage": list(self._home.damage),
         }

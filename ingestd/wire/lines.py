@@ -114,13 +114,9 @@ def canonical_path(spelling: bytes, limits: PathLimits) -> str | None:
     if _REFUSED_IN_PATH(text):
         return None
     name, semicolon, tagged = text.partition(";")
-    if not name or name[-1] == ".":
-        return None
-    if name[0] == "." or ".." in name or "./" in name:
+    if name[:1] == "." or ".." in name or "./" in name:
         name = _DOTS(".", name.lstrip("."))
-        if not name or name[-1] == ".":
-            return None
-    if name.count(".") >= limits.depth:
+    if not name or name[-1] == "." or name.count(".") >= limits.depth:
         return None
     tags = _canonical_tags(tagged, limits) if semicolon else ""
     if tags is None:

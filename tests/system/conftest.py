@@ -135,6 +135,12 @@ class Daemon:
 
 
 @pytest.fixture
+def wait_until():
+    """``wait_until(condition, what)``: poll until it is truthy; its value."""
+    return until
+
+
+@pytest.fixture
 def daemon(tmp_path):
     """A factory of daemons on one data directory; whatever still runs is killed afterwards."""
     made = []

@@ -1,0 +1,424 @@
+"""The composition root: builds the daemon from its settings, starts it, and drains it in order.
+
+Start: lock and recovery, then listeners, then the HTTP face says "healthy". Drain: listeners first (what the kernel
+holds is still read), then a last checkpoint, then the HTTP face, then the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import uvloop
+from aiohttp import web
+
+from ingestd import __version__
+from ingestd.config import ConfigError, Settings, make_rules, parse_address
+from ingestd.index.globs import Globs
+from ingestd.index.names import NameIndexError, Names
+from ingestd.index.tags import canonical_path
+from ingestd.ingest.collectd import CollectdListener, WatchedFile
+from ingestd.ingest.graphite import GraphiteListener, GraphiteSettings
+from ingestd.ingest.pipeline import IngestError, Pipeline, SeriesLimits
+from ingestd.ingest.sockets import Listener
+from ingestd.ingest.streams import StreamSettings
+from ingestd.points import Batch
+from ingestd.query.evaluate import Request, run
+from ingestd.query.grid import Series
+from ingestd.query.limits import QueryLimits
+from ingestd.reader import LocalReader
+from ingestd.serve.deps import Deps, Limits
+from ingestd.serve.http import make_app, runner_options
+from ingestd.storage.errors import StorageError
+from ingestd.storage.events import EventLog
+from ingestd.storage.files import Files
+from ingestd.storage.journal_thread import Durability
+from ingestd.storage.store import Store, StoreSettings
+from ingestd.telemetry import Ledger, exposition, set_up_logging
+from ingestd.wire.collectd import SEVERITIES, CollectdParser, Notification
+from ingestd.wire.framing import WireError
+from ingestd.wire.graphite_names import NamingOptions
+from ingestd.wire.lines import PathLimits
+from ingestd.wire.seal import Level, Security, parse_auth_file, parse_level
+from ingestd.wire.typesdb import builtin_types, parse_types_db
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 1.0
+DRAIN_SECONDS: Final = 60.0
+"""How long SIGTERM waits for the last checkpoint; after it the journal alone holds the rest, and nothing is lost."""
+FLUSH_SECONDS: Final = 30.0
+"""How long POST /flush waits before it answers that the checkpoint goes on."""
+LISTENERS_FILE: Final = "listeners.json"
+PARSER: Final = "pure Python and numpy"
+
+
+def store_settings(settings: Settings) -> StoreSettings:
+    """The store's part of the settings."""
+    journal = settings.journal
+    return StoreSettings(
+        future=int(settings.limits.future),
+        lateness=int(settings.storage.lateness),
+        in_flight=settings.limits.in_flight,
+        journal_limit=journal.limit,
+        late_budget=settings.storage.late_budget,
+        access=settings.storage.access,
+        durability=Durability(journal.fsync, journal.interval, journal.bytes),
+    )
+
+
+def graphite_settings(settings: Settings) -> GraphiteSettings:
+    """The Graphite listener's part of the settings."""
+    limits = settings.limits
+    return GraphiteSettings(
+        StreamSettings(limits.line, settings.graphite.max_connections, settings.graphite.idle_timeout),
+        PathLimits(limits.path_length, limits.path_depth, limits.path_tags),
+        settings.graphite.receive_buffer,
+    )
+
+
+def make_collectd_parser(settings: Settings) -> tuple[CollectdParser, list[WatchedFile]]:
+    """collectd's parser, and the files whose change it follows. Raises WireError."""
+    collectd = settings.collectd
+    level = parse_level(collectd.security.level)
+    auth_file = collectd.security.auth_file
+    if not auth_file and level is not Level.NONE:
+        raise WireError(f"collectd security level {level.name.lower()} needs an AuthFile")
+    security = Security(level, {}) if auth_file else Security(level)
+    parser = CollectdParser(
+        builtin_types(),
+        NamingOptions(**collectd.names.model_dump()),
+        security,
+        store_rates=collectd.store_rates,
+        interval=collectd.interval,
+    )
+    texts: dict[Path, str] = {}
+
+    def take_types(path: Path, text: str) -> None:
+        texts[path] = text
+        types = builtin_types()
+        for other in collectd.types_db:
+            types = parse_types_db(texts.get(other, ""), types)
+        parser.types = types
+
+    def take_users(text: str) -> None:
+        parser.security = Security(level, parse_auth_file(text))
+
+    watched = [WatchedFile(path, lambda text, path=path: take_types(path, text)) for path in collectd.types_db]  # type: ignore[misc]
+    if auth_file:
+        watched.append(WatchedFile(auth_file, take_users))
+    return parser, watched
+
+
+class Daemon:
+    """One running ingestd, on the running event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._started = time.time()
+        self._state = "starting"
+        self._data = settings.server.data
+        self.ledger = Ledger()
+        self.names = Names()
+        self._globs = Globs(self.names)
+        self._store = Store(
+            self._data,
+            make_rules(settings),
+            store_settings(settings),
+            self._post,
+            self._loop.call_later,
+        )
+        limits = settings.limits
+        self._pipeline = Pipeline(
+            self._store, self.names, SeriesLimits(limits.series, limits.names_per_second, limits.names_burst), time.time
+        )
+        self._reader = LocalReader(self._globs, self._store)
+        self._events: EventLog
+        self._listeners: list[Listener] = []
+        self._http_sites: list[web.TCPSite] = []
+        self._http_addresses: list[tuple[str, str]] = []
+        self._runner: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._side = ThreadPoolExecutor(1, thread_name_prefix="events")
+
+    def _post(self, call: Callable[[], None]) -> None:
+        # A thread may finish its work while the loop is being closed; nobody waits for its word any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call)
+
+    # -- start ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Recover and listen. Raises the floors' own errors, or OSError."""
+        opened = self._store.open()
+        with contextlib.suppress(FileNotFoundError):
+            (self._data / LISTENERS_FILE).unlink()
+        self.names.load(opened.ids, opened.blob, opened.offsets)
+        self._globs.refresh()
+        self._events = EventLog(Files(), self._data / "events.log")
+        self._store.on_relief = self._relieved
+        await self._listen()
+        await self._serve_http()
+        self._tasks.append(self._loop.create_task(self._tick()))
+        if self._settings.telemetry.own_series_interval:
+            self._tasks.append(self._loop.create_task(self._own_series()))
+        self._state = "running"
+        self._announce()
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        if settings.graphite.listen:
+            addresses = [parse_address(a) for a in settings.graphite.listen]
+            graphite = GraphiteListener(addresses, self._pipeline, self.ledger, graphite_settings(settings))
+            self._listeners.append(graphite)
+        if settings.collectd.listen:
+            addresses = [parse_address(a) for a in settings.collectd.listen]
+            parser, watched = make_collectd_parser(settings)
+            self._listeners.append(
+                CollectdListener(
+                    addresses,
+                    self._pipeline,
+                    self.ledger,
+                    parser,
+                    self._notified,
+                    watched,
+                    settings.collectd.receive_buffer,
+                )
+            )
+        for listener in self._listeners:
+            await listener.start()
+
+    async def _serve_http(self) -> None:
+        settings = self._settings
+        if not settings.http.listen:
+            return
+        app = make_app(
+            self._deps(),
+            Limits(settings.http.body, settings.http.workers, settings.http.waiting, settings.http.timeout),
+        )
+        self._runner = web.AppRunner(app, handle_signals=False, **runner_options())
+        await self._runner.setup()
+        for text in settings.http.listen:
+            host, port = parse_address(text)
+            site = web.TCPSite(self._runner, host, port)
+            await site.start()
+            self._http_sites.append(site)
+        for address in self._runner.addresses:
+            shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+            self._http_addresses.append(("http", f"{shown}:{address[1]}"))
+
+    def _deps(self) -> Deps:
+        limits = self._settings.limits
+
+        def evaluate(request: Request) -> list[Series]:
+            return run(request, self._reader)
+
+        return Deps(
+            run=evaluate,
+            finder=self._globs,
+            events=self._events,
+            canonical_path=canonical_path,
+            status=self.status,
+            health=self.health,
+            prometheus=self._prometheus,
+            flush=self._flush,
+            clock=time.time,
+            version=__version__,
+            refusals=(NameIndexError,),
+            query_limits=QueryLimits(series=limits.query_series, points=limits.query_points, depth=limits.query_depth),
+        )
+
+    def _announce(self) -> None:
+        listening = self.listening
+        first = dict(reversed(listening))
+        fresh = self._data / f".{LISTENERS_FILE}.tmp"
+        fresh.write_text(json.dumps(first))
+        fresh.replace(self._data / LISTENERS_FILE)
+        for name, address in listening:
+            print(f"listening {name} {address}", flush=True)  # noqa: T201 - what scripts wait for
+
+    @property
+    def listening(self) -> list[tuple[str, str]]:
+        """Every (listener, ``HOST:PORT``)."""
+        return [pair for listener in self._listeners for pair in listener.listening] + self._http_addresses
+
+    # -- while it runs -------------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self._store.tick(self._pipeline.clock())
+            if self._store.saturated:
+                for listener in self._listeners:
+                    listener.pause()
+
+    def _relieved(self) -> None:
+        for listener in self._listeners:
+            listener.resume()
+
+    def _notified(self, notification: Notification) -> None:
+        """A collectd notification becomes an event."""
+        n = notification
+        plugin = f"{n.plugin}-{n.plugin_instance}" if n.plugin_instance else n.plugin
+        kind = f"{n.type}-{n.type_instance}" if n.type_instance else n.type
+        what = "/".join(part for part in (n.host, plugin, kind) if part)
+        tags = ["collectd", SEVERITIES[n.severity], *([n.host] if n.host else [])]
+        self._side.submit(self._keep_event, n.time, what, tags, n.message)
+
+    def _keep_event(self, when: int, what: str, tags: list[str], data: str) -> None:
+        try:
+            self._events.add(when, what, tags, data)
+        except OSError as e:
+            log.error("a notification of %s is lost: %s", what, e)
+
+    async def _own_series(self) -> None:
+        """The daemon's own series: journalled like any other, never counted in the ledger."""
+        interval = self._settings.telemetry.own_series_interval
+        while True:
+            await asyncio.sleep(interval - time.time() % interval)
+            self._record(self._own_values())
+
+    def _own_values(self) -> dict[str, float]:
+        ledger, store = self.ledger.as_dict(), self._store.status()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        values = {
+            "series": store["series"],
+            "unflushed": store["unflushed"],
+            "ring_bytes": store["ring_bytes"],
+            "cpu_seconds": usage.ru_utime + usage.ru_stime,
+            "memory_bytes": resident_bytes(),
+            "points.received": ledger["received"],
+            "points.stored": ledger["stored"],
+            "points.in_flight": ledger["in_flight"],
+        }
+        values |= {f"points.rejected.{reason}": n for reason, n in ledger["rejected"].items()}
+        return {f"ingestd.{name}": float(value) for name, value in values.items()}
+
+    def _record(self, values: dict[str, float]) -> None:
+        clock = self._pipeline.clock()
+        fresh = [path for path in values if self.names.get(path.encode()) is None]
+        if fresh:
+            self.names.add(self._store.create(fresh, clock), fresh)
+        ids = np.array([self.names.get(path.encode()) for path in values], np.uint32)
+        times = np.full(len(ids), clock, np.int64)
+        self._store.accept(Batch(ids, times, np.array(list(values.values()))), clock, None)
+
+    async def _flush(self) -> None:
+        self._store.tick(self._pipeline.clock())
+        try:
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._store.flush())), FLUSH_SECONDS)
+        except TimeoutError:
+            raise StorageError(self._store.failure or "the checkpoint takes long; it goes on") from None
+
+    def health(self) -> tuple[bool, str]:
+        """Whether points are accepted, and why not."""
+        if self._state != "running":
+            return False, self._state
+        problem = self._store.problem
+        return problem is None, problem or "ok"
+
+    def status(self) -> dict[str, Any]:
+        """What ``/status`` shows."""
+        for listener in self._listeners:
+            listener.kernel_drops()
+        healthy, health = self.health()
+        store = self._store.status()
+        return {
+            "state": self._state,
+            "healthy": healthy,
+            "health": health,
+            "ledger": self.ledger.as_dict(),
+            **store,
+            "listening": self.listening,
+            "parser": PARSER,
+            "uptime_seconds": round(time.time() - self._started, 1),
+            "memory_bytes": resident_bytes(),
+            "events": len(self._events),
+            "python": sys.version.split()[0],
+        }
+
+    def _prometheus(self) -> str:
+        status = self.status()
+        gauges = {
+            "series": status["series"],
+            "unflushed_points": status["unflushed"],
+            "ring_bytes": status["ring_bytes"],
+            "block_files": status["blocks"],
+            "memory_bytes": status["memory_bytes"],
+            "healthy": int(status["healthy"]),
+        }
+        return exposition(self.ledger, gauges)
+
+    # -- drain ---------------------------------------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Stop listening, write what there is, give up the directory."""
+        self._state = "draining"
+        for listener in self._listeners:
+            await listener.stop()
+        for task in self._tasks:
+            task.cancel()
+        try:
+            self._store.tick(self._pipeline.clock())
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._store.flush())), DRAIN_SECONDS)
+        except TimeoutError:
+            log.error("no checkpoint within %g s (%s); the journal holds the rest", DRAIN_SECONDS, self._store.failure)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self._loop.run_in_executor(None, self._store.close)
+        self._side.shutdown()
+        self._events.close()
+        with contextlib.suppress(FileNotFoundError):
+            (self._data / LISTENERS_FILE).unlink()
+
+
+def resident_bytes() -> int:
+    """Memory that this process has in RAM."""
+    with Path("/proc/self/statm").open() as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the system lets us: each idle connection takes one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _main(settings: Settings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    daemon = Daemon(settings)
+    try:
+        await daemon.start()
+    except (ConfigError, IngestError, StorageError, WireError, OSError) as e:
+        log.error("cannot start: %s", e)
+        return 1
+    log.info("ready", extra={"version": __version__, "parser": PARSER})
+    await stop.wait()
+    await daemon.drain()
+    log.info("stopped")
+    return 0
+
+
+def serve(settings: Settings) -> int:
+    """Run the daemon until SIGTERM or SIGINT; the exit status."""
+    set_up_logging(settings.server.log_level, settings.server.log_format)
+    os.umask(0o027)
+    raise_descriptor_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_main(settings))
