@@ -125,8 +125,8 @@ def config_check(schemas: Path | None, aggregation: Path | None, paths: tuple[st
         )
 
 
-@config_group.command("example")
-def config_example() -> None:
+@config_group.command("default")
+def config_default() -> None:
     """Print a TOML file of all settings with their defaults and reasons."""
     click.echo(config.documented(), nl=False)
 

@@ -138,6 +138,7 @@ class Storage(_Table):
     )
     access: Literal["mmap", "pread"] = Field("mmap", description="How blocks are read; pread where maps are scarce.")
     late_budget: Size = Field(256 << 20, ge=1 << 20, description="Bytes of late points in memory before a merge.")
+    events: int = Field(100_000, ge=1, description="Events kept, the newest ones; all of them are held in memory.")
 
 
 class Journal(_Table):
@@ -163,7 +164,17 @@ class Limits(_Table):
     in_flight: Size = Field(64 << 20, ge=1 << 20, description="Bytes accepted, not yet journalled, that pause reading.")
     query_series: int = Field(100_000, ge=1, description="Series of a request: 0.5 KB each in every function.")
     query_points: int = Field(20_000_000, ge=1, description="Points of a request: 160 MB a copy.")
+    query_patterns: int = Field(
+        1_000, ge=1, description="Path expressions of a request, each a walk of the index: dashboards have under 100."
+    )
+    query_calls: int = Field(
+        10_000, ge=1, description="Function calls of a request, repeated evaluations included: a panel has under 200."
+    )
     query_depth: int = Field(64, ge=1, le=64, description="Calls within calls; 64 stay below the interpreter's stack.")
+    query_target_length: int = Field(
+        65_536, ge=1, description="Characters of a target: Grafana's longest, lists of hundreds of paths, have 20,000."
+    )
+    query_targets: int = Field(1_000, ge=1, description="Targets of a request: a dashboard's panel has up to 26.")
 
 
 class Http(_Table):

@@ -1,13 +1,26 @@
 """Settings and the command line over them."""
 
+import contextlib
+import dataclasses
+import tempfile
 import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingestd.cli import main
 from ingestd.config import ConfigError, Settings, documented, load, parse_address
+from ingestd.ingest.pipeline import SeriesLimits
+from ingestd.ingest.streams import StreamSettings
+from ingestd.query.limits import QueryLimits
+from ingestd.serve import deps
+from ingestd.storage import events
+from ingestd.storage.journal_thread import Durability
+from ingestd.storage.store import StoreSettings
+from ingestd.wire.lines import PathLimits
 
 EXAMPLE = Path(__file__).parents[2] / "conf" / "ingestd.toml"
 
@@ -78,3 +91,40 @@ def test_usage_errors_exit_with_2(tmp_path):
 def test_check_and_inspect_refuse_what_is_no_store(tmp_path):
     for arguments in (["check", str(tmp_path / "absent")], ["inspect", str(tmp_path / "absent")]):
         assert CliRunner().invoke(main, arguments).exit_code == 2
+
+
+def test_config_default_prints_the_documented_file():
+    assert CliRunner().invoke(main, ["config", "default"]).output == documented()
+
+
+def test_every_limit_of_a_query_has_the_setting_that_its_message_names():
+    limits = Settings().limits
+    for name, default in dataclasses.asdict(QueryLimits()).items():
+        assert getattr(limits, f"query_{name}") == default
+
+
+def test_the_defaults_are_those_of_the_floors():
+    settings = Settings()
+    limits, store, http = settings.limits, StoreSettings(), deps.Limits()
+    assert PathLimits(limits.path_length, limits.path_depth, limits.path_tags) == PathLimits()
+    assert SeriesLimits(limits.series, limits.names_per_second, limits.names_burst) == SeriesLimits()
+    stream = StreamSettings(limits.line, settings.graphite.max_connections, settings.graphite.idle_timeout)
+    assert stream == StreamSettings()
+    assert (limits.future, settings.storage.lateness) == (store.future, store.lateness)
+    assert (limits.in_flight, settings.journal.limit) == (store.in_flight, store.journal_limit)
+    assert (settings.storage.late_budget, settings.storage.access) == (store.late_budget, store.access)
+    assert settings.storage.events == events.LIMIT
+    assert Durability(settings.journal.fsync, settings.journal.interval, settings.journal.bytes) == Durability()
+    ours = (settings.http.body, settings.http.workers, settings.http.waiting, settings.http.timeout)
+    assert ours == (http.body, http.workers, http.waiting, http.timeout)
+
+
+@given(
+    st.text(max_size=80)
+    | st.lists(st.sampled_from(["[limits]", "line", "=", '"1 MiB"', "[x", "[[http]]"])).map(" ".join)
+)
+def test_any_file_gives_settings_or_the_floors_error(text):
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ConfigError):
+        file = Path(folder) / "a.toml"
+        file.write_text(text, "utf-8", "surrogatepass")
+        load(file)
