@@ -168,7 +168,7 @@ class Daemon:
             (self._data / LISTENERS_FILE).unlink()
         self.names.load(opened.ids, opened.blob, opened.offsets)
         self._globs.refresh()
-        self._events = EventLog(Files(), self._data / "events.log")
+        self._events = EventLog(Files(), self._data / "events.log", self._settings.storage.events)
         self._store.on_relief = self._relieved
         await self._listen()
         await self._serve_http()
@@ -238,7 +238,15 @@ class Daemon:
             clock=time.time,
             version=__version__,
             refusals=(NameIndexError,),
-            query_limits=QueryLimits(series=limits.query_series, points=limits.query_points, depth=limits.query_depth),
+            query_limits=QueryLimits(
+                series=limits.query_series,
+                points=limits.query_points,
+                patterns=limits.query_patterns,
+                calls=limits.query_calls,
+                depth=limits.query_depth,
+                target_length=limits.query_target_length,
+                targets=limits.query_targets,
+            ),
         )
 
     def _announce(self) -> None:
