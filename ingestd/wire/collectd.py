@@ -274,10 +274,9 @@ class CollectdParser:
             else:
                 found.stamps += [state.stamp] * len(raws)
             return
-        known.interval = state.interval
-        for spelling, value in zip(
-            known.spellings, rates.update(raws, state.time, state.interval, found.now), strict=True
-        ):
+        interval = known.interval = state.interval
+        for spelling, rate, raw in zip(known.spellings, rates, raws, strict=True):
+            value = raw if rate is None else rate.update(raw, state.time, interval, found.now)
             if value is None:
                 found.no_rate += 1
             else:

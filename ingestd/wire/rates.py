@@ -1,14 +1,14 @@
 """Rates of counters, as collectd's value cache computes them (``utils_cache.c`` of collectd 5.12).
 
 Times are integers of 2^-30 s and are subtracted as such: as doubles they would be off by a quarter of a microsecond.
+A counter that shrinks has wrapped, at 32 bits if it was within them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-from ingestd.wire.typesdb import ABSOLUTE, COUNTER, GAUGE, Sources
+from ingestd.wire.typesdb import ABSOLUTE, COUNTER, DERIVE
 
 SECOND: Final = 1 << 30
 """One second in collectd's unit of time."""
@@ -25,63 +25,46 @@ def forget_after(interval: int) -> float:
     return TIMEOUT * min(interval * _PER_UNIT, _LONGEST)
 
 
-class Rates:
-    """What is known of one value list: its last values, their time, and the rates they gave.
+class Rate:
+    """What is known of one counter: its last value, when that was taken, and the rate it gave.
 
-    ``kinds``: the kind of each value as it stands on the wire, which counts; ``sources`` give the bounds.
-    Both have the same length.
+    ``kind`` as on the wire, not a gauge; a rate outside ``minimum`` and ``maximum`` is none.
     """
 
-    __slots__ = ("_bounds", "_interval", "_kinds", "_rates", "_raws", "_seen", "_span", "_time")
+    __slots__ = ("_interval", "_kind", "_maximum", "_minimum", "_rate", "_raw", "_seen", "_span", "_time")
 
-    def __init__(self, kinds: Sequence[int], sources: Sources) -> None:
-        self._kinds = tuple(kinds)
-        self._bounds = [(source.minimum, source.maximum) for source in sources]
-        self._raws: Sequence[int | float] = ()
-        self._rates: list[float | None] = [None] * len(self._kinds)
+    def __init__(self, kind: int, minimum: float, maximum: float) -> None:
+        self._kind = kind
+        self._minimum = minimum
+        self._maximum = maximum
+        self._raw: float = 0
+        self._rate: float | None = None
         self._time = 0
-        self._seen = 0.0
         self._interval = 0
+        self._seen = 0.0
         self._span = -1.0
 
-    def update(self, raws: Sequence[int | float], time: int, interval: int, now: float) -> list[float | None]:
-        """The rates that ``raws`` give, None where there is none; of a gauge the value itself.
+    def update(self, raw: float, time: int, interval: int, now: float) -> float | None:
+        """The rate that ``raw``, an integer, gives, or None if it gives none.
 
         ``time`` and ``interval`` (not 0) in 2^-30 s, ``now`` in seconds on the clock that says what is forgotten.
-        Values that are not newer than the last give the last rates again and change nothing.
+        A value that is not newer than the last gives the last rate again and changes nothing.
         """
+        rate: float | None
         if now - self._seen > self._span:
-            rates = [self._first(kind, raw, interval) for kind, raw in zip(self._kinds, raws, strict=True)]
+            rate = raw / (interval * _PER_UNIT) if self._kind == ABSOLUTE else None
         elif time <= self._time:
-            return [
-                raw if kind == GAUGE else rate for kind, raw, rate in zip(self._kinds, raws, self._rates, strict=True)
-            ]
+            return self._rate
         else:
-            seconds = (time - self._time) * _PER_UNIT
-            rates = []
-            for kind, raw, last, (low, high) in zip(self._kinds, raws, self._raws, self._bounds, strict=True):
-                if kind == GAUGE:
-                    rates.append(raw)
-                    continue
-                rate = _increase(kind, raw, last) / seconds
-                rates.append(rate if low <= rate <= high else None)
-        self._raws, self._rates, self._time, self._seen = raws, rates, time, now
+            growth = raw if self._kind == ABSOLUTE else raw - self._raw
+            if growth < 0 and self._kind == COUNTER:
+                growth += _U32 if self._raw < _U32 else _U64
+            elif self._kind == DERIVE and not -_S63 <= growth < _S63:
+                growth = (growth + _S63) % _U64 - _S63
+            rate = growth / ((time - self._time) * _PER_UNIT)
+            if not self._minimum <= rate <= self._maximum:
+                rate = None
+        self._raw, self._rate, self._time, self._seen = raw, rate, time, now
         if interval != self._interval:
             self._interval, self._span = interval, forget_after(interval)
-        return rates
-
-    @staticmethod
-    def _first(kind: int, raw: int | float, interval: int) -> float | None:
-        if kind == GAUGE:
-            return raw
-        return raw / (interval * _PER_UNIT) if kind == ABSOLUTE else None
-
-
-def _increase(kind: int, raw: int | float, last: int | float) -> int | float:
-    """By how much a value has grown; a counter that has shrunk has wrapped, at 32 bits if it was within them."""
-    if kind == ABSOLUTE:
-        return raw
-    growth = raw - last
-    if kind == COUNTER:
-        return growth if growth >= 0 else growth + (_U32 if last < _U32 else _U64)
-    return growth if -_S63 <= growth < _S63 else (growth + _S63) % _U64 - _S63
+        return rate

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from ingestd.wire.graphite_names import GraphiteNames, Identity
-from ingestd.wire.rates import Rates, forget_after
+from ingestd.wire.rates import Rate, forget_after
 from ingestd.wire.typesdb import GAUGE, Sources
 
 LIMIT: Final = 500_000
@@ -49,7 +49,13 @@ class ValueList:
         self.decode = decoder(kinds)
         self.spellings = spellings
         self.mismatched = any(source.kind != kind for source, kind in zip(sources, kinds, strict=True))
-        self.rates = Rates(kinds, sources) if rated and any(kind != GAUGE for kind in kinds) else None
+        self.rates: list[Rate | None] | None = None
+        """A :class:`Rate` per value, None for a gauge; None if there are gauges only, or no rates are wanted."""
+        if rated and any(kind != GAUGE for kind in kinds):
+            self.rates = [
+                None if kind == GAUGE else Rate(kind, source.minimum, source.maximum)
+                for kind, source in zip(kinds, sources, strict=True)
+            ]
         self.interval = interval
         self.seen = now
 

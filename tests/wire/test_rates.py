@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.wire.rates import SECOND, Rates, forget_after
-from ingestd.wire.typesdb import ABSOLUTE, COUNTER, DERIVE, GAUGE, DataSource
+from ingestd.wire.rates import SECOND, Rate, forget_after
+from ingestd.wire.typesdb import ABSOLUTE, COUNTER, DERIVE
 
 START = 1_700_000_000 * SECOND
 NOW = 1_700_000_000.0
 
 
 def rates(kind, low=-math.inf, high=math.inf):
-    return Rates([kind], (DataSource(b"value", kind, low, high),))
+    return Rate(kind, low, high)
 
 
 def feed(state, samples, interval=10):
     """Rates of ``(seconds, raw)``; each arrives when it was taken."""
-    return [state.update((raw,), START + int(s * SECOND), interval * SECOND, NOW + s)[0] for s, raw in samples]
+    return [state.update(raw, START + int(s * SECOND), interval * SECOND, NOW + s) for s, raw in samples]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,6 @@ def test_first_value():
     assert feed(rates(DERIVE), [(0, 5)]) == [None]
     assert feed(rates(COUNTER), [(0, 5)]) == [None]
     assert feed(rates(ABSOLUTE), [(0, 5)]) == [0.5]
-    assert feed(rates(GAUGE), [(0, 5.5)]) == [5.5]
 
 
 def test_rate_outside_the_bounds_is_none_and_the_next_one_counts_from_there():
@@ -54,21 +53,16 @@ def test_rate_outside_the_bounds_is_none_and_the_next_one_counts_from_there():
     assert feed(rates(COUNTER, 0, 10), [(0, 0), (10, 100), (20, 201)]) == [None, 10.0, None]
 
 
-def test_gauge_is_not_bounded():
-    assert feed(rates(GAUGE, 0, 1), [(0, 5.0), (10, -5.0)]) == [5.0, -5.0]
-
-
 def test_value_that_is_too_old_gives_the_previous_rate_and_changes_nothing():
     state = rates(DERIVE)
     assert feed(state, [(0, 0), (10, 50), (10, 99), (5, 1), (20, 150)]) == [None, 5.0, 5.0, 5.0, 10.0]
     assert feed(rates(DERIVE), [(0, 0), (0, 50)]) == [None, None]
-    assert feed(rates(GAUGE), [(10, 1.0), (5, 2.0)]) == [1.0, 2.0]
 
 
 def test_time_differences_are_exact():
     state = rates(DERIVE)
-    state.update((0,), START + 1, 10 * SECOND, NOW)
-    assert state.update((1,), START + 2, 10 * SECOND, NOW) == [float(SECOND)]
+    state.update(0, START + 1, 10 * SECOND, NOW)
+    assert state.update(1, START + 2, 10 * SECOND, NOW) == float(SECOND)
 
 
 def test_series_is_forgotten_after_twice_its_interval():
@@ -77,8 +71,8 @@ def test_series_is_forgotten_after_twice_its_interval():
 
 def test_what_is_too_old_does_not_keep_a_future_value():
     state = rates(DERIVE)
-    state.update((0,), START + 10**6 * SECOND, 10 * SECOND, NOW)
-    got = [state.update((s,), START + s * SECOND, 10 * SECOND, NOW + s)[0] for s in (10, 20, 30, 40)]
+    state.update(0, START + 10**6 * SECOND, 10 * SECOND, NOW)
+    got = [state.update(s, START + s * SECOND, 10 * SECOND, NOW + s) for s in (10, 20, 30, 40)]
     assert got == [None, None, None, 1.0]
 
 
@@ -89,15 +83,8 @@ def test_forged_interval_holds_no_series_for_ever():
 
 def test_clock_that_is_set_back_forgets_nothing():
     state = rates(DERIVE)
-    state.update((0,), START, 10 * SECOND, NOW)
-    assert state.update((10,), START + 10 * SECOND, 10 * SECOND, NOW - 3600) == [1.0]
-
-
-def test_sources_of_a_list_are_apart():
-    sources = tuple(DataSource(b"x", k, 0, 100) for k in (GAUGE, DERIVE, COUNTER))
-    state = Rates([GAUGE, DERIVE, COUNTER], sources)
-    assert state.update((1.5, 0, 0), START, 10 * SECOND, NOW) == [1.5, None, None]
-    assert state.update((2.5, 10, 2000), START + 10 * SECOND, 10 * SECOND, NOW) == [2.5, 1.0, None]
+    state.update(0, START, 10 * SECOND, NOW)
+    assert state.update(10, START + 10 * SECOND, 10 * SECOND, NOW - 3600) == 1.0
 
 
 @given(
@@ -111,5 +98,5 @@ def test_rates_are_finite_and_within_their_bounds(kind, samples):
     state = rates(kind, 0, 1e30)
     for time, raw, interval, now in samples:
         signed = raw - 2**63 if kind == DERIVE else raw
-        for rate in state.update((signed,), time, interval, now):
-            assert rate is None or 0 <= rate <= 1e30
+        rate = state.update(signed, time, interval, now)
+        assert rate is None or 0 <= rate <= 1e30
