@@ -7,7 +7,7 @@ RUN python -m venv /opt/ingestd && /opt/ingestd/bin/pip install --no-cache-dir .
 FROM python:3.13-slim-bookworm
 COPY --from=build /opt/ingestd /opt/ingestd
 RUN useradd --system --uid 10001 --no-create-home ingestd && install -d -o ingestd /data
-USER ingestd
+USER 10001
 VOLUME /data
 EXPOSE 2003/tcp 2003/udp 25826/udp 8080/tcp
 HEALTHCHECK --interval=10s --timeout=3s CMD ["/opt/ingestd/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
