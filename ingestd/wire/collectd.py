@@ -10,15 +10,15 @@ numbers is checked, the kinds on the wire are believed and never reinterpreted, 
 
 from __future__ import annotations
 
+import math
 import struct
-from collections import Counter
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Final
 
 import numpy as np
 
-from ingestd.points import UNKNOWN, Batch, NameTable, NewName, Parsed, empty_batch
+from ingestd.points import UNKNOWN, Batch, NameTable, NewName, Parsed
 from ingestd.wire.framing import WireError
 from ingestd.wire.graphite_names import GraphiteNames, NamingOptions, field_text
 from ingestd.wire.rates import SECOND
@@ -92,8 +92,12 @@ class _Found:
         self.spellings: list[bytes] = []
         self.stamps: list[int] = []
         self.values: list[int | float] = []
-        self.rejected: Counter[str] = Counter()
+        self.rejected: dict[str, int] = {}
         self.notifications: list[Notification] = []
+
+    def reject(self, reason: str, points: int = 1) -> None:
+        if points:
+            self.rejected[reason] = self.rejected.get(reason, 0) + points
 
 
 class CollectdParser:
@@ -155,9 +159,8 @@ class CollectdParser:
         found = _Found(now)
         self._read(datagram, Level.NONE, 0, found)
         if found.below:
-            found.rejected["security"] += 1
-        if found.no_rate:
-            found.rejected["no_rate"] = found.no_rate
+            found.reject("security")
+        found.reject("no_rate", found.no_rate)
         return _resolve(found, names)
 
     def _read(self, data: bytes, seal: Level, depth: int, found: _Found) -> None:  # noqa: C901
@@ -226,7 +229,7 @@ class CollectdParser:
         if part == _ENCRYPT or (part == _SIGN and (seal is Level.ENCRYPT or level < Level.ENCRYPT)):
             after = self._open(part, data, position, stop, seal, depth, found)
             if after < 0:
-                found.rejected["security"] += 1
+                found.reject("security")
                 return len(data)
             return after
         if seal < level:
@@ -239,7 +242,7 @@ class CollectdParser:
         if data.count(0, position) == len(data) - position:
             self.padded += 1
         else:
-            found.rejected["malformed"] += 1
+            found.reject("malformed")
 
     def _open(self, part: int, data: bytes, position: int, stop: int, seal: Level, depth: int, found: _Found) -> int:
         """Read what a sealed part protects. Return where to go on, -1 if it is not what a user sent."""
@@ -297,9 +300,9 @@ class CollectdParser:
         if not count:
             pass
         elif not (state.time and host and plugin and type_):
-            found.rejected["malformed"] += count
+            found.reject("malformed", count)
         elif sources is None or len(sources) != count:
-            found.rejected["unknown_type"] += count
+            found.reject("unknown_type", count)
         else:
             known = self._lists.add(fields, kinds, sources, state.interval, found.now)
             self._take(known, data, position, state, found)
@@ -326,28 +329,28 @@ def _read_notice(part: int, data: bytes, position: int, stop: int, state: _State
 def _resolve(found: _Found, names: NameTable) -> CollectdParsed:
     """Columns of what was found: finite values with a path, the unknown ones listed."""
     spellings, rejected = found.spellings, found.rejected
-    if not spellings:
-        return CollectdParsed(empty_batch(), [], dict(rejected), found.notifications)
-    values = np.array(found.values, np.float64)
-    stamps = np.array(found.stamps, np.int64)
-    finite = np.isfinite(values)
-    if not finite.all():
+    count = len(spellings)
+    values = np.fromiter(found.values, np.float64, count)
+    stamps = np.fromiter(found.stamps, np.int64, count)
+    # The sum is finite only if all are; one that overflows just costs a second look.
+    if not math.isfinite(sum(found.values)):
+        finite = np.isfinite(values)
         nans = int(np.isnan(values).sum())
-        infinite = len(values) - int(finite.sum()) - nans
-        rejected.update({reason: n for reason, n in (("nan", nans), ("infinite", infinite)) if n})
+        found.reject("nan", nans)
+        found.reject("infinite", count - int(finite.sum()) - nans)
         spellings = list(compress(spellings, finite.tolist()))
         values, stamps = values[finite], stamps[finite]
     ids = list(map(names.get, spellings))
     unknown: list[NewName] = []
     if None in ids:
-        kept = np.array([spelling != NO_PATH for spelling in spellings], np.bool_)
-        if not kept.all():
-            rejected["path"] += len(spellings) - int(kept.sum())
+        if NO_PATH in spellings:
+            kept = np.array([spelling != NO_PATH for spelling in spellings], np.bool_)
+            found.reject("path", spellings.count(NO_PATH))
             ids, spellings = list(compress(ids, kept.tolist())), list(compress(spellings, kept.tolist()))
             values, stamps = values[kept], stamps[kept]
         for row, series in enumerate(ids):
             if series is None:
                 ids[row] = UNKNOWN
                 unknown.append(NewName(row, spellings[row], spellings[row].decode()))
-    batch = Batch(np.array(ids, np.uint32), stamps, values)
-    return CollectdParsed(batch, unknown, dict(rejected), found.notifications)
+    batch = Batch(np.fromiter(ids, np.uint32, len(ids)), stamps, values)
+    return CollectdParsed(batch, unknown, rejected, found.notifications)

@@ -8,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingestd.wire.collectd import CollectdParser
 from ingestd.wire.graphite_names import GraphiteNames, Identity, NamingOptions
@@ -203,9 +205,32 @@ def test_malformed_datagram(row, datagram, level):
         assert {new.path for new in parsed.unknown} == paths_of(row["identities"])
 
 
+@pytest.mark.parametrize("name", ["signed-nested-40", "encrypted-nested-30"])
+def test_nesting_is_bounded(name):
+    (datagram,) = (datagram for row, datagram in malformed() if row["name"] == name)
+    parsed = parser().parse(datagram, {}, NOW)
+    assert parsed.rejected == {"security": 1}
+    assert not len(parsed.batch)
+
+
 def test_built_in_types_decode_the_capture():
     under_test = CollectdParser(builtin_types(), NamingOptions(), LEVELS["none"])
     rejected = Counter()
     for datagram in datagrams("plain.bin"):
         rejected.update(under_test.parse(datagram, {}, NOW).rejected)
     assert "unknown_type" not in rejected
+
+
+@given(
+    st.sampled_from([*datagrams("plain.bin")[:40], *datagrams("signed.bin")[:40], *datagrams("encrypted.bin")[:40]]),
+    st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 255)), max_size=8),
+    st.integers(0, 1500),
+    st.sampled_from(sorted(LEVELS)),
+)
+def test_mutated_datagram_never_raises(datagram, changes, cut, level):
+    changed = bytearray(datagram[: cut or None])
+    for position, byte in changes:
+        if changed:
+            changed[position % len(changed)] = byte
+    parsed = parser(LEVELS[level]).parse(bytes(changed), {}, NOW)
+    assert len(parsed.unknown) == len(parsed.batch) <= len(changed) // 9
