@@ -1,0 +1,42 @@
+"""The README claims what is there."""
+
+import re
+import xml.dom.minidom
+from pathlib import Path
+
+import ingestd.query.functions  # noqa: F401 - fills FUNCTIONS
+from ingestd.cli import main
+from ingestd.config import Settings
+from ingestd.query.functions.registry import FUNCTIONS
+from ingestd.telemetry import REASONS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_reasons_are_the_ledgers():
+    table = README.partition("| Reason |")[2].partition("\n\n")[0]
+    assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE)) == REASONS
+
+
+def test_the_functions_are_those_that_are_served():
+    listed = README.partition("Functions: ")[2].partition(".")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == set(FUNCTIONS) - {"sum", "avg"}
+
+
+def test_the_flags_exist_and_their_defaults_are_the_settings():
+    flags = {flag for option in main.commands["serve"].params for flag in option.opts}
+    rows = re.findall(r"^\| [^|]+ \| `--(graphite|collectd|http)` \| ([0-9.:]+) \|$", README, re.MULTILINE)
+    assert len(rows) == 3
+    for name, address in rows:
+        assert f"--{name}" in flags
+        assert getattr(Settings(), name).listen == (address,)
+
+
+def test_every_link_leads_to_a_file():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_picture_is_well_formed():
+    assert xml.dom.minidom.parse(str(ROOT / "docs" / "picture.svg")).documentElement.tagName == "svg"
