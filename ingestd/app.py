@@ -61,6 +61,8 @@ DRAIN_SECONDS: Final = 60.0
 """How long SIGTERM waits for the last checkpoint; after it the journal alone holds the rest, and nothing is lost."""
 FLUSH_SECONDS: Final = 30.0
 """How long POST /flush waits before it answers that the checkpoint goes on."""
+OWN_BRANCH: Final = "ingestd"
+"""The daemon's own series. Wildcards do not enter it unless it is named, so that `*.*` means the fleet's series."""
 LISTENERS_FILE: Final = "listeners.json"
 PARSER: Final = "pure Python and numpy"
 
@@ -133,7 +135,7 @@ class Daemon:
         self._data = settings.server.data
         self.ledger = Ledger()
         self.names = Names()
-        self._globs = Globs(self.names)
+        self._globs = Globs(self.names, private=OWN_BRANCH)
         self._store = Store(
             self._data,
             make_rules(settings),
@@ -313,7 +315,7 @@ class Daemon:
             "points.in_flight": ledger["in_flight"],
         }
         values |= {f"points.rejected.{reason}": n for reason, n in ledger["rejected"].items()}
-        return {f"ingestd.{name}": float(value) for name, value in values.items()}
+        return {f"{OWN_BRANCH}.{name}": float(value) for name, value in values.items()}
 
     def _record(self, values: dict[str, float]) -> None:
         clock = self._pipeline.clock()

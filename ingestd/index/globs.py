@@ -183,8 +183,12 @@ def _merged(segments: list[Segment]) -> tuple[Segment, ...]:
 class Globs:
     """Searches over a :class:`Names`. Safe to use in any thread while the event loop changes the names."""
 
-    def __init__(self, names: Names, visits_max: int = VISITS_MAX, results_max: int = RESULTS_MAX) -> None:
+    def __init__(
+        self, names: Names, visits_max: int = VISITS_MAX, results_max: int = RESULTS_MAX, private: str | None = None
+    ) -> None:
+        """``private``: a branch at the root that a wildcard in first place lists but does not enter."""
         self._names = names
+        self._private = None if private is None else private.encode() + b"."
         self._visits_max = visits_max
         self._results_max = results_max
         self._lock = threading.Lock()
@@ -211,6 +215,7 @@ class Globs:
             return self._leaf(".".join(parts).encode())
         levels = _levels(parts[:tail], last=tail == len(parts))
         rest = "".join("." + part for part in parts[tail:]).encode()
+        hidden = self._hidden(parts[0])
         visits = _Visits(self._visits_max)
         leaves: dict[str, int] = {}
         for segment in self._refreshed():
@@ -221,7 +226,7 @@ class Globs:
                 else:
                     id_ = segment.leaf(node)
                     path = segment.path(node) if id_ is not None else b""
-                if id_ is not None:
+                if id_ is not None and not (hidden is not None and path.startswith(hidden)):
                     leaves[path.decode()] = id_
             self._bound(leaves)
         return sorted(leaves.items())
@@ -240,12 +245,15 @@ class Globs:
         if not parts:
             return []
         levels = _levels(parts, last=True)
+        hidden = self._hidden(parts[0])
         visits = _Visits(self._visits_max)
         leaf: dict[bytes, bool] = {}
         branch: dict[bytes, bool] = {}
         for segment in self._refreshed():
             for node in _walk(segment, levels, visits):
                 path = segment.path(node)
+                if hidden is not None and path.startswith(hidden):
+                    continue
                 if segment.leaf(node) is not None:
                     leaf[path] = True
                 if segment.has_children(node):
@@ -259,6 +267,9 @@ class Globs:
     def paths(self) -> list[str]:
         """The paths of all series that are not tagged, sorted by code points."""
         return sorted(key.decode() for key in self._names.keys[:] if key is not None and b";" not in key)
+
+    def _hidden(self, first: str) -> bytes | None:
+        return self._private if self._private is not None and _is_glob(first) else None
 
     def _exact(self, key: bytes) -> int | None:
         id_ = self._names.get(key)

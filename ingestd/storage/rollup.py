@@ -105,5 +105,7 @@ def _roll_up_one(stacked: Values, profile: Profile) -> Values:
     known = ~np.isnan(stacked)
     count = known.sum(axis=2)
     coarse = METHODS[profile.method](stacked, known)
-    coarse[(count == 0) | (count / stacked.shape[2] < profile.x_files_factor)] = np.nan
+    # whisper keeps the factor in single precision: one value of ten does not reach 0.1 there, nor here.
+    least = float(np.float32(profile.x_files_factor))
+    coarse[(count == 0) | (count / stacked.shape[2] < least)] = np.nan
     return coarse

@@ -203,3 +203,14 @@ def test_refresh_takes_in_what_changed():
     names.remove(0)
     globs.refresh()
     assert globs.find_nodes("*") == []
+
+
+def test_a_private_branch_is_listed_but_not_entered_by_a_wildcard():
+    names = Names()
+    names.add(np.arange(3, dtype=np.uint32), ["ingestd.series", "web.load", "ingestdx.a"])
+    globs = Globs(names, private="ingestd")
+    assert [n.path for n in globs.find_nodes("*")] == ["ingestd", "ingestdx", "web"]
+    assert [n.path for n in globs.find_nodes("*.*")] == ["ingestdx.a", "web.load"]
+    assert [n.path for n in globs.find_nodes("ingestd.*")] == ["ingestd.series"]
+    assert [path for path, _ in globs.find_leaves("*.*")] == ["ingestdx.a", "web.load"]
+    assert [path for path, _ in globs.find_leaves("ingestd.*")] == ["ingestd.series"]

@@ -1,5 +1,7 @@
 """Rollups against whisper's own ``aggregate``."""
 
+import struct
+
 import numpy as np
 import pytest
 import whisper
@@ -14,7 +16,8 @@ VALUES = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 
 def reference(values, profile):
     """One coarse slot by whisper's rule; NaN where it is not valid."""
     known = [v for v in values if v is not None]
-    if not known or len(known) / len(values) < profile.x_files_factor:
+    factor = struct.unpack("f", struct.pack("f", profile.x_files_factor))[0]
+    if not known or len(known) / len(values) < factor:
         return np.nan
     return whisper.aggregate(profile.method, known, values)
 
@@ -37,6 +40,13 @@ def test_roll_up_equals_whisper(method, factor, rows):
     got = roll_up(fine, ratio, [profile], np.zeros(len(rows), np.uint16))
     expected = [[reference(row[i * ratio : (i + 1) * ratio], profile) for i in range(3)] for row in rows]
     np.testing.assert_array_equal(got, expected)
+
+
+def test_the_factor_is_compared_in_single_precision():
+    """whisper's header holds it as a float: 1 of 10 is less than 0.1."""
+    fine = np.full((1, 10), np.nan)
+    fine[0, 0] = 1.0
+    assert np.isnan(roll_up(fine, 10, [Profile("min", 0.1)], np.zeros(1, np.uint16))[0, 0])
 
 
 def test_profiles_are_applied_row_by_row():
