@@ -5,6 +5,7 @@ import json
 import math
 import struct
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ LEVELS = {
 }
 
 
+@cache
 def datagrams(name):
     data = (GOLDEN / name).read_bytes()
     position, found = 0, []
@@ -234,3 +236,26 @@ def test_mutated_datagram_never_raises(datagram, changes, cut, level):
             changed[position % len(changed)] = byte
     parsed = parser(LEVELS[level]).parse(bytes(changed), {}, NOW)
     assert len(parsed.unknown) == len(parsed.batch) <= len(changed) // 9
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=12),
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 1400), st.integers(0, 255)), max_size=6),
+    st.data(),
+)
+def test_what_is_remembered_changes_no_result(order, changes, data):
+    """Datagrams in any order, damaged ones among them: known lists give what unknown ones give."""
+    sent = [bytearray(datagrams("plain.bin")[i]) for i in order]
+    for which, position, byte in changes:
+        if which < len(sent):
+            sent[which][position % len(sent[which])] = byte
+    for datagram in list(sent):
+        cut = data.draw(st.integers(0, len(datagram)))
+        sent.append(datagram[:cut])
+    remembering = parser(store_rates=False)
+    for datagram in sent:
+        got = remembering.parse(bytes(datagram), {}, NOW)
+        fresh = parser(store_rates=False).parse(bytes(datagram), {}, NOW)
+        assert points(got) == points(fresh)
+        assert got.rejected == fresh.rejected
+        assert got.notifications == fresh.notifications
