@@ -68,7 +68,7 @@ def _addresses(value: object) -> object:
 
 
 Size = Annotated[int, _quantity(_SIZES)]
-Seconds = Annotated[float, _quantity(_TIMES)]
+Seconds = Annotated[float, Field(allow_inf_nan=False), _quantity(_TIMES)]
 Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
 
 
@@ -157,7 +157,10 @@ class Limits(_Table):
     path_tags: int = Field(64, ge=0, description="Tags of a path, far above what clients send.")
     series: int = Field(10_000_000, ge=1, description="Series in all: a name costs some 300 bytes of memory.")
     names_per_second: float = Field(
-        0.0, ge=0, description="New series a second; 0 = no limit: a fleet's first interval is all new."
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="New series a second; 0 = no limit: a fleet's first interval is all new.",
     )
     names_burst: int = Field(100_000, ge=1, description="New series at once where names_per_second limits them.")
     future: Seconds = Field(600, ge=0, description="Seconds ahead of the clock: beyond it is a wrong clock.")

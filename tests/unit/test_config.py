@@ -48,6 +48,9 @@ def test_flags_beat_the_file_and_the_file_the_defaults(tmp_path):
         ('[graphite]\nlisten = "2003"', "graphite.listen"),
         ('[limits]\nline = "1 mile"', "limits.line"),
         ("[collectd.names]\nprefix = 1", "collectd.names.prefix"),
+        ("[limits]\nfuture = inf", "limits.future"),
+        ("[limits]\nnames_per_second = nan", "limits.names_per_second"),
+        ('[http]\nlisten = ["off", "a:1"]', "http.listen"),
         ("[", "Invalid|Expected|Unexpected"),
     ],
 )
