@@ -21,18 +21,20 @@ import numpy as np
 from ingestd.points import UNKNOWN, Batch, NameTable, NewName, Parsed
 from ingestd.wire.framing import WireError
 from ingestd.wire.graphite_names import GraphiteNames, NamingOptions, field_text
-from ingestd.wire.rates import SECOND
+from ingestd.wire.rates import SECOND, Rate
 from ingestd.wire.seal import NESTING_LIMIT, SIGN_OVERHEAD, Level, Security, decrypted, verified
 from ingestd.wire.typesdb import TypesDB
-from ingestd.wire.value_lists import NO_PATH, ValueList, ValueLists
+from ingestd.wire.value_lists import NO_PATH, Raws, ValueList, ValueLists
 
 _HOST, _TIME, _PLUGIN, _PLUGIN_INSTANCE, _TYPE, _TYPE_INSTANCE = range(6)
 _VALUES, _INTERVAL, _TIME_HR, _INTERVAL_HR = range(6, 10)
 _MESSAGE, _SEVERITY, _SIGN, _ENCRYPT = 0x0100, 0x0101, 0x0200, 0x0210
 _FIELD: Final = (0, -1, 1, 2, 3, 4, -1, -1, -1, -1)
 """Position in an identity by type of part; -1 for what is no string."""
-_NAME_LIMIT: Final = 4 + 128
-"""Bytes of a part with a name: header, name and NUL, as in collectd since 5.5."""
+_NAME_LIMIT: Final = 128
+"""Bytes of a name with its NUL, as in collectd since 5.5."""
+_TEXTS: Final = 1 << 16
+"""Names kept, so that value lists share them: 10 MB at most."""
 _MESSAGE_LIMIT: Final = 4 + 256
 _NUMBER_LENGTH: Final = 12
 _LAST_TIME: Final = (1 << 64) - 1
@@ -122,6 +124,7 @@ class CollectdParser:
         self._types = types
         self._interval = max(1, round(interval * SECOND))
         self._lists = ValueLists(GraphiteNames(naming), store_rates)
+        self._texts: dict[bytes, bytes] = {}
         self.mismatched = 0
         """Value lists whose kinds are not those of types.db: decoded as their sender says."""
         self.padded = 0
@@ -171,9 +174,11 @@ class CollectdParser:
         state = _State(self._interval)
         fields = state.fields
         known_list = self._lists.get
+        texts = self._texts
         below = seal < self.security.level
         position, end = 0, len(data)
-        while end - position > 4:
+        last = end - 4
+        while position < last:
             part, length = _header(data, position)
             stop = position + length
             if length < 4 or stop > end:
@@ -192,16 +197,25 @@ class CollectdParser:
                 state.time = time = _number(data, position + 4)[0]
                 state.stamp = (time + _HALF) >> 30
             elif (index := _FIELD[part]) >= 0:
-                # The last byte is the NUL; what follows an earlier one is not part of the text.
-                if not 4 < length <= _NAME_LIMIT or data[stop - 1]:
+                text = texts.get(data[position + 4 : stop])
+                if text is None and (text := self._text(data[position + 4 : stop])) is None:
                     break
-                text = data[position + 4 : stop - 1]
-                fields[index] = text if b"\0" not in text else text[: text.index(b"\0")]
+                fields[index] = text
             elif not self._read_number(part, data, position, stop, state):
                 break
             position = stop
         if position < end:
             self._count_rest(data, position, found)
+
+    def _text(self, payload: bytes) -> bytes | None:
+        """The text of a part with a name, or None if it is none; one object for all that are equal."""
+        if not payload or len(payload) > _NAME_LIMIT or payload[-1]:
+            return None
+        if len(self._texts) >= _TEXTS:
+            self._texts.clear()
+        # What follows the first NUL is not part of the text.
+        text = self._texts[payload] = payload[: payload.index(0)]
+        return text
 
     def _read_number(self, part: int, data: bytes, position: int, stop: int, state: _State) -> bool:
         """Take a time or interval. Return whether it could be read."""
@@ -266,20 +280,26 @@ class CollectdParser:
     def _take(self, known: ValueList, data: bytes, position: int, state: _State, found: _Found) -> None:
         """Take the values part at ``position``, which begins with the head of ``known``."""
         known.seen = found.now
-        self.mismatched += known.mismatched
+        if known.mismatched:
+            self.mismatched += 1
         raws = known.decode(data, position + len(known.head))
-        rates = known.rates
-        if rates is None:
-            found.values += raws
-            found.spellings += known.spellings
-            if len(raws) == 1:
-                found.stamps.append(state.stamp)
-            else:
-                found.stamps += [state.stamp] * len(raws)
+        if known.rates is not None:
+            known.interval = state.interval
+            self._take_rates(known.spellings, known.rates, raws, state, found)
             return
-        interval = known.interval = state.interval
-        for spelling, rate, raw in zip(known.spellings, rates, raws, strict=True):
-            value = raw if rate is None else rate.update(raw, state.time, interval, found.now)
+        found.values += raws
+        found.spellings += known.spellings
+        if len(raws) == 1:
+            found.stamps.append(state.stamp)
+        else:
+            found.stamps += [state.stamp] * len(raws)
+
+    def _take_rates(
+        self, spellings: list[bytes], rates: list[Rate | None], raws: Raws, state: _State, found: _Found
+    ) -> None:
+        """Take the rates of counters, and the gauges among them as they are."""
+        for spelling, rate, raw in zip(spellings, rates, raws, strict=True):
+            value = raw if rate is None else rate.update(raw, state.time, state.interval, found.now)
             if value is None:
                 found.no_rate += 1
             else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ingestd.wire.typesdb import ABSOLUTE, COUNTER, DERIVE
+from ingestd.wire.typesdb import ABSOLUTE, DERIVE
 
 SECOND: Final = 1 << 30
 """One second in collectd's unit of time."""
@@ -17,7 +17,8 @@ TIMEOUT: Final = 2
 _LONGEST: Final = 86400
 """Seconds: an interval counts as at most a day, or a forged one would hold its series for ever."""
 _PER_UNIT: Final = 1.0 / SECOND
-_U32, _S63, _U64 = 1 << 32, 1 << 63, 1 << 64
+_U32, _U64 = 1 << 32, 1 << 64
+_LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
 
 
 def forget_after(interval: int) -> float:
@@ -56,15 +57,23 @@ class Rate:
         elif time <= self._time:
             return self._rate
         else:
-            growth = raw if self._kind == ABSOLUTE else raw - self._raw
-            if growth < 0 and self._kind == COUNTER:
-                growth += _U32 if self._raw < _U32 else _U64
-            elif self._kind == DERIVE and not -_S63 <= growth < _S63:
-                growth = (growth + _S63) % _U64 - _S63
+            if self._kind == DERIVE:
+                growth = raw - self._raw
+                if not _LOWEST <= growth <= _HIGHEST:
+                    growth = (growth - _LOWEST) % _U64 + _LOWEST
+            elif self._kind == ABSOLUTE:
+                growth = raw
+            else:
+                growth = raw - self._raw
+                if growth < 0:
+                    growth += _U32 if self._raw < _U32 else _U64
             rate = growth / ((time - self._time) * _PER_UNIT)
             if not self._minimum <= rate <= self._maximum:
                 rate = None
-        self._raw, self._rate, self._time, self._seen = raw, rate, time, now
+        self._raw = raw
+        self._rate = rate
+        self._time = time
+        self._seen = now
         if interval != self._interval:
             self._interval, self._span = interval, forget_after(interval)
         return rate
