@@ -153,7 +153,7 @@ class CollectdParser:
         return self._lists.forgotten
 
     def parse(self, datagram: bytes, names: NameTable, now: float) -> CollectdParsed:
-        """All that can be read of ``datagram``, in its order; never raises, and keeps nothing of the bytes themselves.
+        """All that can be read of ``datagram``, in its order; never raises, and keeps no view of it.
 
         ``now``: seconds, for what is to be forgotten. A value is one point received. What was refused: a list of
         an unknown type ``unknown_type``, without an identity or time ``malformed``; what cannot be read to the

@@ -75,6 +75,22 @@ def test_columns_and_ids():
     ]
 
 
+def test_example_of_the_documentation():
+    datagram = (
+        bytes.fromhex("00000009 74657374 00") + number(8, TIME * SECOND) + text(PLUGIN, b"p") + text(TYPE, b"gauge")
+    )
+    datagram += bytes.fromhex("0006000f 0001 01") + struct.pack("<d", 2.5)
+    assert points(parser().parse(datagram, {}, 0.0)) == [("test.p.gauge", TIME, 2.5)]
+
+
+def test_texts_are_kept_within_bounds():
+    under_test = parser()
+    for i in range(70_000 // 100):
+        names = b"".join(text(HOST, b"%d" % (100 * i + j)) for j in range(100))
+        under_test.parse(names, {}, 0.0)
+    assert points(under_test.parse(identity() + values((GAUGE, 1.0)), {}, 0.0)) == [("h.p.gauge", TIME, 1.0)]
+
+
 def test_names_may_come_to_be_known():
     under_test, datagram = parser(), identity() + values((GAUGE, 1.5))
     assert under_test.parse(datagram, {}, 0.0).batch.ids.tolist() == [UNKNOWN]
