@@ -16,9 +16,9 @@ from ingestd.storage.blocks import BlockDirectory
 from ingestd.storage.errors import StorageError
 from ingestd.storage.fileformat import MANIFEST_MAGIC, REGISTRY_MAGIC
 from ingestd.storage.files import Files
-from ingestd.storage.journal import Journal
+from ingestd.storage.journal import SEGMENT_BYTES, Journal
 from ingestd.storage.layout import Key
-from ingestd.storage.logfile import LogFile
+from ingestd.storage.logfile import LogFile, read_log
 from ingestd.storage.view import BlockRef
 
 
@@ -34,8 +34,15 @@ class Opened:
 class Home:
     """The files of a store. Only the lock is taken before :meth:`open`."""
 
-    def __init__(self, directory: Path, access: Literal["mmap", "pread"], files: Files | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        access: Literal["mmap", "pread"],
+        segment_bytes: int = SEGMENT_BYTES,
+        files: Files | None = None,
+    ) -> None:
         self._directory = directory
+        self._segment_bytes = segment_bytes
         self._access: Literal["mmap", "pread"] = access
         self._files = files or Files()
         self._lock = -1
@@ -68,13 +75,15 @@ class Home:
         self.registry = LogFile(self._files, self._directory / "registry.log", REGISTRY_MAGIC)
         self._manifest = LogFile(self._files, self._directory / "manifest.log", MANIFEST_MAGIC)
         self._blocks = BlockDirectory(self._directory / "blocks", self._files, self._access)
-        self.journal = Journal(self._directory / "journal", self._files)
+        self.journal = Journal(self._directory / "journal", self._files, self._segment_bytes)
         records, damage = self._manifest.load()
         if damage:
             raise StorageError(f"{damage[0]}; ingestd check says more")
         files, journal_from = manifest.decode(records)
         self._remove_unlisted(files)
         loaded = registry.decode(*self.registry.load())
+        if loaded.incomplete:
+            raise StorageError(f"{self._directory / 'registry.log'}: {loaded.incomplete}; ingestd check says more")
         self._notes += loaded.damage
         return Opened(loaded, files, journal_from)
 
@@ -107,16 +116,9 @@ class Home:
 
     def commit(self, added: Mapping[Key, BlockRef], removed: Mapping[Key, BlockRef], journal_from: int) -> None:
         """Enter a checkpoint in the manifest, durably: the only commit point."""
-        record = manifest.encode_commit(added, removed, journal_from)
-        before = self._manifest.size
-        try:
-            self._manifest.append([record])
-            self._manifest.sync()
-        except OSError:
-            self._manifest.size = before
-            raise
+        self._manifest.append_durably([manifest.encode_commit(added, removed, journal_from)])
         if self._manifest.size > manifest.REWRITE_BYTES:
-            records, _ = self._manifest.load()
+            records, _, _ = read_log(self._files, self._directory / "manifest.log", MANIFEST_MAGIC)
             files, journal_from = manifest.decode(records)
             self._manifest.replace([manifest.encode_commit(files, {}, journal_from)])
 

@@ -7,6 +7,7 @@ ahead, so their tails are zeros; a record never straddles two. Not thread-safe: 
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ class Journal:
         self._files = files
         self._segment_bytes = segment_bytes
         self._fd = -1
+        self._full: list[int] = []
         self._start = 0
         self._next = 0
         self._allocated = 0
@@ -68,10 +70,7 @@ class Journal:
         A torn tail ends a segment; a broken middle is noted in :attr:`damage` and skipped. After a failed sync the same
         records may come twice: replaying is assigning, so twice is once.
         """
-        segments = self.segments()
-        for i, (first, _, path) in enumerate(segments):
-            if i + 1 < len(segments) and segments[i + 1][0] <= start:
-                continue
+        for first, _, path in self.segments():
             for record in self.read_segment(path, first):
                 if record.lsn + record.size > start:
                     yield record
@@ -81,18 +80,21 @@ class Journal:
         """Valid records of one segment file, which begins at LSN ``first``."""
         fd = self._files.open(path, os.O_RDONLY)
         try:
-            data = memoryview(self._files.read(fd, self._files.size(fd), 0))
+            size = self._files.size(fd)
+            if size < SEGMENT_HEADER.size:
+                return
+            whole = self._files.map(fd, size)
         finally:
             self._files.close(fd)
-        if unpack_segment_header(bytes(data[: SEGMENT_HEADER.size])) != first:
-            if any(data):
-                self.damage.append(f"{path}: no valid segment header")
-            return
+        data = memoryview(whole)
+        if unpack_segment_header(bytes(data[: SEGMENT_HEADER.size])) != first and any(data[: SEGMENT_HEADER.size]):
+            # The name says the same, and every record says where it belongs.
+            self.damage.append(f"{path}: the segment header is damaged")
         lsn = first
         while True:
             record = unpack_record(data, SEGMENT_HEADER.size + lsn - first, lsn)
             if record is None:
-                found = self._next_valid(data, first, lsn)
+                found = self._next_valid(whole, data, first, lsn)
                 if found is None:
                     return
                 self.damage.append(f"{path}: bytes from LSN {lsn} to {found.lsn} are damaged and were skipped")
@@ -101,10 +103,8 @@ class Journal:
             lsn = record.lsn + record.size
 
     @staticmethod
-    def _next_valid(data: memoryview, first: int, lsn: int) -> JournalRecord | None:
+    def _next_valid(whole: mmap.mmap, data: memoryview, first: int, lsn: int) -> JournalRecord | None:
         """The next valid record after a broken one."""
-        whole = data.obj
-        assert isinstance(whole, bytes)
         at = SEGMENT_HEADER.size + lsn - first
         while (at := whole.find(JOURNAL_RECORD_MAGIC, at + 1)) >= 0:
             own = at - SEGMENT_HEADER.size + first
@@ -145,7 +145,6 @@ class Journal:
             self._files.write(self._fd, b"".join(pieces), SEGMENT_HEADER.size + lsn - self._start)
 
     def _open_segment(self, lsn: int, size: int) -> None:
-        self._close_segment()
         tries = [number for start, number, _ in self.segments() if start == lsn]
         path = self._directory / f"{lsn:016x}.{max(tries, default=-1) + 1:04x}.jnl"
         allocated = max(self._segment_bytes, SEGMENT_HEADER.size + size)
@@ -159,24 +158,23 @@ class Journal:
             self._files.close(fd)
             self._files.unlink(path)
             raise
+        if self._fd >= 0:
+            self._full.append(self._fd)
         self._fd, self._start, self._allocated = fd, lsn, allocated
 
-    def _close_segment(self) -> None:
-        if self._fd >= 0:
-            self._files.sync(self._fd)
-            self._files.close(self._fd)
-            self._fd = -1
-
     def sync(self) -> None:
-        """Make all that was written durable."""
+        """Make all that was written durable, full segments first."""
+        while self._full:
+            self._files.sync(self._full[0])
+            self._files.close(self._full.pop(0))
         if self._fd >= 0:
             self._files.sync(self._fd)
 
     def abandon(self) -> None:
-        """Leave the segment whose sync failed: the next record begins another one."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
+        """Leave the segments whose sync failed: the next record begins another one."""
+        for fd in [*self._full, *([self._fd] if self._fd >= 0 else [])]:
             self._files.close(fd)
+        self._full, self._fd = [], -1
 
     def cut(self, lsn: int) -> None:
         """Remove the segments that hold nothing from ``lsn`` on."""

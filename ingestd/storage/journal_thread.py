@@ -78,8 +78,7 @@ class JournalFile(Protocol):
 class NamesFile(Protocol):
     """The registry's log as this thread uses it."""
 
-    def append(self, buffers: Sequence[bytes]) -> None: ...
-    def sync(self) -> None: ...
+    def append_durably(self, records: Sequence[bytes]) -> None: ...
 
 
 class JournalThread:
@@ -178,8 +177,7 @@ class JournalThread:
     def _write(self, groups: list[Group]) -> None:
         names = [n for g in groups for n in g.names]
         if names:
-            self._names.append(names)
-            self._names.sync()
+            self._names.append_durably(names)
             for group in groups:
                 group.names = []
         entries = [e for g in groups for e in g.entries]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from ingestd.storage.fileformat import (
     LOG_RECORD_MAGIC,
     LogRecord,
     pack_log_header,
+    pack_log_record,
     unpack_log_record,
 )
 from ingestd.storage.files import Files
@@ -61,6 +63,7 @@ class LogFile:
         self._path = path
         self._magic = magic
         self._fd = -1
+        self._distrusted = False
         self.size = 0
         """Bytes up to the last record."""
 
@@ -86,6 +89,29 @@ class LogFile:
 
     def sync(self) -> None:
         self._files.sync(self._fd)
+
+    def append_durably(self, records: Sequence[bytes]) -> None:
+        """Append and sync. Raises OSError with the log as it was.
+
+        The call after a failure writes the whole log to a new file, because a file whose sync failed may have lost
+        pages without saying so again.
+        """
+        before = self.size
+        try:
+            if self._distrusted:
+                kept, damage, _ = read_log(self._files, self._path, self._magic)
+                if damage:
+                    raise OSError(errno.EIO, damage[0])
+                again = [pack_log_record(r.kind, r.n, r.number, [bytes(r.body)]) for r in kept if r.offset < before]
+                self.replace([*again, *records])
+                self._distrusted = False
+            else:
+                self.append(records)
+                self.sync()
+        except OSError:
+            self.size = before
+            self._distrusted = True
+            raise
 
     def replace(self, records: Sequence[bytes]) -> None:
         """Put a log of just these records in the place of the old one, durably."""

@@ -43,6 +43,15 @@ class Loaded:
     names: NameBlob = field(default_factory=lambda: NameBlob(np.empty(0, np.uint32), b"", np.zeros(1, np.int64)))
     damage: list[str] = field(default_factory=list)
 
+    @property
+    def incomplete(self) -> str | None:
+        """What series refer to and the log has lost."""
+        if len(self.layout) and int(self.layout.max()) >= len(self.layouts):
+            return f"layout {int(self.layout.max())} is lost"
+        if len(self.profile) and int(self.profile.max()) >= len(self.profiles):
+            return f"profile {int(self.profile.max())} is lost"
+        return None
+
 
 def encode_layout(number: int, archives: Sequence[tuple[int, int]]) -> bytes:
     """Layout ``number``: (step, slots) of each archive."""

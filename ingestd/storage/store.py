@@ -23,6 +23,7 @@ from ingestd.storage.errors import StorageError
 from ingestd.storage.fileformat import JournalRecord, record_size
 from ingestd.storage.home import Home
 from ingestd.storage.intake import Intake, Part, split
+from ingestd.storage.journal import SEGMENT_BYTES
 from ingestd.storage.journal_thread import Durability, Entry, Group, JournalThread
 from ingestd.storage.layout import Key, fetch_window
 from ingestd.storage.plan import Planner
@@ -49,6 +50,7 @@ class StoreSettings:
     in_flight: int = 64 << 20
     stall_seconds: float = 1.0
     journal_limit: int = 1 << 30
+    segment_bytes: int = SEGMENT_BYTES
     late_budget: int = 256 << 20
     access: Literal["mmap", "pread"] = "mmap"
     durability: Durability = field(default_factory=Durability)
@@ -69,7 +71,7 @@ class Store:
         self._rules = rules
         self._post = post
         self._later = later
-        self._home = Home(directory, settings.access)
+        self._home = Home(directory, settings.access, settings.segment_bytes)
         self.series = SeriesTable()
         self._intake = Intake(self.series.layouts, settings.lateness, settings.late_budget)
         self._planner = Planner(self._intake, settings.lateness, settings.journal_limit)

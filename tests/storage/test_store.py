@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import whisper
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -15,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ingestd.points import Batch
 from ingestd.storage.errors import StorageError
 from ingestd.storage.journal_thread import Durability
-from ingestd.storage.rollup import Profile, roll_up
 from ingestd.storage.schema import Archive, Schema
 from ingestd.storage.store import Store, StoreSettings
 from ingestd.telemetry import Books
@@ -91,7 +91,7 @@ class Model:
 
     def __init__(self, archives, method, factor):
         self.archives = archives
-        self.profile = Profile(method, factor)
+        self.method, self.factor = method, factor
         self.written = [{} for _ in archives]
 
     def archive(self, age):
@@ -99,20 +99,25 @@ class Model:
             return None
         return next(i for i, (step, slots) in enumerate(self.archives) if step * slots >= age)
 
-    def value(self, archive, slot):
-        rolled = float("nan")
+    def values(self, archive):
+        """{slot: value} of an archive: what was written to it, and over that what the finer one makes of it."""
+        found = dict(self.written[archive])
         if archive:
             ratio = self.archives[archive][0] // self.archives[archive - 1][0]
-            fine = [self.value(archive - 1, slot * ratio + i) for i in range(ratio)]
-            rolled = roll_up(np.array([fine]), ratio, [self.profile], np.zeros(1, np.uint16))[0, 0]
-        return self.written[archive].get(slot, float("nan")) if np.isnan(rolled) else float(rolled)
+            groups = {}
+            for slot, value in sorted(self.values(archive - 1).items()):
+                groups.setdefault(slot // ratio, []).append(value)
+            for slot, known in groups.items():
+                if len(known) / ratio >= self.factor:
+                    found[slot] = whisper.aggregate(self.method, known, known)
+        return found
 
     def read(self, start, now):
         start = max(start, now - self.archives[-1][0] * self.archives[-1][1])
         archive = next(i for i, (step, slots) in enumerate(self.archives) if step * slots >= now - start)
         step = self.archives[archive][0]
-        found = {s * step: self.value(archive, s) for s in range(start // step + 1, now // step + 1)}
-        return {when: value for when, value in found.items() if not np.isnan(value)}
+        window = range(start // step + 1, now // step + 1)
+        return {slot * step: value for slot, value in self.values(archive).items() if slot in window}
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -129,7 +134,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.harness = self.open(self.root / "0")
 
     def open(self, directory):
-        return Harness(directory, late_budget=20_000, journal_limit=1 << 16)
+        return Harness(directory, late_budget=20_000, journal_limit=1 << 16, segment_bytes=1 << 14)
 
     @rule(n=st.integers(1, 3))
     def create(self, n):
