@@ -34,7 +34,7 @@ from ingestd.ingest.graphite import GraphiteListener, GraphiteSettings
 from ingestd.ingest.pipeline import IngestError, Pipeline, SeriesLimits
 from ingestd.ingest.sockets import Listener
 from ingestd.ingest.streams import StreamSettings
-from ingestd.points import Batch
+from ingestd.points import Batch, Ids
 from ingestd.query.evaluate import Request, run
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryLimits
@@ -73,6 +73,7 @@ def store_settings(settings: Settings) -> StoreSettings:
     return StoreSettings(
         future=int(settings.limits.future),
         lateness=int(settings.storage.lateness),
+        forget_after=int(settings.storage.forget_after),
         in_flight=settings.limits.in_flight,
         journal_limit=journal.limit,
         late_budget=settings.storage.late_budget,
@@ -172,6 +173,7 @@ class Daemon:
         self._globs.refresh()
         self._events = EventLog(Files(), self._data / "events.log", self._settings.storage.events)
         self._store.on_relief = self._relieved
+        self._store.on_forget = self._forgotten
         await self._listen()
         await self._serve_http()
         self._tasks.append(self._loop.create_task(self._tick()))
@@ -278,6 +280,10 @@ class Daemon:
     def _relieved(self) -> None:
         for listener in self._listeners:
             listener.resume()
+
+    def _forgotten(self, ids: Ids) -> None:
+        for number in ids.tolist():
+            self.names.remove(number)
 
     def _notified(self, notification: Notification) -> None:
         """A collectd notification becomes an event."""

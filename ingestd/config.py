@@ -136,6 +136,9 @@ class Storage(_Table):
     lateness: Seconds = Field(
         60, ge=0, description="Seconds after its last slot when a block is written: agents are late by less."
     )
+    forget_after: Seconds = Field(
+        0, ge=0, description="Seconds of silence after which a series loses its name; 0 = its longest retention."
+    )
     access: Literal["mmap", "pread"] = Field("mmap", description="How blocks are read; pread where maps are scarce.")
     late_budget: Size = Field(256 << 20, ge=1 << 20, description="Bytes of late points in memory before a merge.")
     events: int = Field(100_000, ge=1, description="Events kept, the newest ones; all of them are held in memory.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from ingestd.points import Ids, Values
 from ingestd.storage import manifest, registry
@@ -20,6 +20,9 @@ from ingestd.storage.journal import SEGMENT_BYTES, Journal
 from ingestd.storage.layout import Key
 from ingestd.storage.logfile import LogFile, read_log
 from ingestd.storage.view import BlockRef
+
+FEW_FORGOTTEN: Final = 10_000
+"""The registry is written anew at a start when it names more forgotten series than living ones, and these few more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class Home:
         if loaded.incomplete:
             raise StorageError(f"{self._directory / 'registry.log'}: {loaded.incomplete}; ingestd check says more")
         self._notes += loaded.damage
+        if loaded.forgotten > len(loaded.names.ids) + FEW_FORGOTTEN and not loaded.damage:
+            self.registry.replace(registry.encode_all(loaded))
         return Opened(loaded, files, journal_from)
 
     def _remove_unlisted(self, files: Mapping[Key, BlockRef]) -> None:

@@ -19,6 +19,8 @@ from ingestd.storage.fileformat import LogRecord, pack_log_record, pad8
 LAYOUT: Final = 1
 PROFILE: Final = 2
 CREATE: Final = 3
+FORGET: Final = 4
+SKIP: Final = 5
 _PAIR: Final = struct.Struct("<QQ")
 _FACTOR: Final = struct.Struct("<d")
 
@@ -41,6 +43,8 @@ class Loaded:
     layout: NDArray[np.uint16] = field(default_factory=lambda: np.empty(0, np.uint16))
     profile: NDArray[np.uint16] = field(default_factory=lambda: np.empty(0, np.uint16))
     names: NameBlob = field(default_factory=lambda: NameBlob(np.empty(0, np.uint32), b"", np.zeros(1, np.int64)))
+    forgotten: int = 0
+    """Series that have an id and no name any more."""
     damage: list[str] = field(default_factory=list)
 
     @property
@@ -72,40 +76,103 @@ def encode_create(first: int, layout: NDArray[np.uint16], profile: NDArray[np.ui
     return pack_log_record(CREATE, len(names), first, parts)
 
 
+def encode_forget(ids: Ids) -> bytes:
+    """Series ``ids`` (uint32[n]) are forgotten; their ids are never used again."""
+    return pack_log_record(FORGET, len(ids), 0, [ids.astype("<u4").tobytes()])
+
+
+def encode_skip(first: int, n: int) -> bytes:
+    """``n`` ids from ``first`` on that belong to nobody any more."""
+    return pack_log_record(SKIP, n, first, [])
+
+
+def encode_all(loaded: Loaded) -> list[bytes]:
+    """A registry of just what is known now: the records of a log without those who were forgotten."""
+    records = [encode_layout(i, a) for i, a in enumerate(loaded.layouts)]
+    records += [encode_profile(i, *p) for i, p in enumerate(loaded.profiles)]
+    names = loaded.names
+    bounds = names.offsets.tolist()
+    at = 0
+    for run in np.split(np.arange(len(names.ids)), np.flatnonzero(np.diff(names.ids) != 1) + 1):
+        if not len(run):
+            continue
+        first, last = int(names.ids[run[0]]), int(names.ids[run[-1]])
+        if first > at:
+            records.append(encode_skip(at, first - at))
+        paths = [names.blob[bounds[i] : bounds[i + 1]].decode() for i in run.tolist()]
+        at = last + 1
+        records.append(encode_create(first, loaded.layout[first:at], loaded.profile[first:at], paths))
+    if len(loaded.layout) > at:
+        records.append(encode_skip(at, len(loaded.layout) - at))
+    return records
+
+
 def decode(records: Sequence[LogRecord], damage: Sequence[str]) -> Loaded:
     """The registry's state after all ``records``; what cannot be used is added to the damage."""
-    loaded = Loaded(damage=list(damage))
-    ids: list[NDArray[np.uint32]] = []
-    blobs: list[bytes] = []
-    lengths: list[NDArray[np.int64]] = []
-    layouts: list[NDArray[np.uint16]] = []
-    profiles: list[NDArray[np.uint16]] = []
-    count = 0
-    for record in records:
-        if record.kind == LAYOUT and record.number == len(loaded.layouts):
-            loaded.layouts.append(tuple(_PAIR.unpack_from(record.body, 16 * i) for i in range(record.n)))
-        elif record.kind == PROFILE and record.number == len(loaded.profiles):
-            method = bytes(record.body[8 : 8 + record.n]).decode()
-            loaded.profiles.append((method, _FACTOR.unpack_from(record.body)[0]))
-        elif record.kind == CREATE and record.number >= count:
-            lost = record.number - count
-            if lost:
-                loaded.damage.append(f"series {count} to {record.number - 1} have lost their names")
-                layouts.append(np.zeros(lost, np.uint16))
-                profiles.append(np.zeros(lost, np.uint16))
-            layout, profile, offsets, blob = _created(record)
-            ids.append(np.arange(record.number, record.number + record.n, dtype=np.uint32))
-            layouts.append(layout)
-            profiles.append(profile)
-            lengths.append(np.diff(offsets))
-            blobs.append(blob)
-            count = record.number + record.n
-    if ids:
-        loaded.layout = np.concatenate(layouts)
-        loaded.profile = np.concatenate(profiles)
-        bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths))])
-        loaded.names = NameBlob(np.concatenate(ids), b"".join(blobs), bounds)
-    return loaded
+    return _Decoder(damage).decode(records)
+
+
+class _Decoder:
+    def __init__(self, damage: Sequence[str]) -> None:
+        self.loaded = Loaded(damage=list(damage))
+        self.count = 0
+        self.ids: list[NDArray[np.uint32]] = []
+        self.blobs: list[bytes] = []
+        self.lengths: list[NDArray[np.int64]] = []
+        self.layouts: list[NDArray[np.uint16]] = []
+        self.profiles: list[NDArray[np.uint16]] = []
+        self.forgotten: list[NDArray[np.uint32]] = []
+
+    def decode(self, records: Sequence[LogRecord]) -> Loaded:
+        loaded = self.loaded
+        for record in records:
+            if record.kind == LAYOUT and record.number == len(loaded.layouts):
+                loaded.layouts.append(tuple(_PAIR.unpack_from(record.body, 16 * i) for i in range(record.n)))
+            elif record.kind == PROFILE and record.number == len(loaded.profiles):
+                method = bytes(record.body[8 : 8 + record.n]).decode()
+                loaded.profiles.append((method, _FACTOR.unpack_from(record.body)[0]))
+            elif record.kind == FORGET:
+                self.forgotten.append(np.frombuffer(record.body, "<u4", record.n))
+            elif record.kind in (CREATE, SKIP) and record.number >= self.count:
+                self._series(record)
+        if self.layouts:
+            loaded.layout = np.concatenate(self.layouts)
+            loaded.profile = np.concatenate(self.profiles)
+        if self.ids:
+            bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(self.lengths))])
+            loaded.names = _without(NameBlob(np.concatenate(self.ids), b"".join(self.blobs), bounds), self.forgotten)
+        loaded.forgotten = self.count - len(loaded.names.ids)
+        return loaded
+
+    def _series(self, record: LogRecord) -> None:
+        lost = record.number - self.count
+        if lost:
+            self.loaded.damage.append(f"series {self.count} to {record.number - 1} have lost their names")
+            self._nobody(lost)
+        self.count = record.number + record.n
+        if record.kind == SKIP:
+            self._nobody(record.n)
+            return
+        layout, profile, offsets, blob = _created(record)
+        self.ids.append(np.arange(record.number, self.count, dtype=np.uint32))
+        self.layouts.append(layout)
+        self.profiles.append(profile)
+        self.lengths.append(np.diff(offsets))
+        self.blobs.append(blob)
+
+    def _nobody(self, n: int) -> None:
+        self.layouts.append(np.zeros(n, np.uint16))
+        self.profiles.append(np.zeros(n, np.uint16))
+
+
+def _without(names: NameBlob, forgotten: Sequence[NDArray[np.uint32]]) -> NameBlob:
+    if not forgotten:
+        return names
+    kept = np.flatnonzero(~np.isin(names.ids, np.concatenate(forgotten)))
+    bounds = names.offsets.tolist()
+    blob = b"".join([names.blob[bounds[i] : bounds[i + 1]] for i in kept.tolist()])
+    lengths = np.diff(names.offsets)[kept]
+    return NameBlob(names.ids[kept], blob, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
 
 
 def _created(record: LogRecord) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int64], bytes]:

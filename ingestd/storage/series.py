@@ -35,6 +35,10 @@ class SeriesTable:
         self._layout_ids: dict[tuple[tuple[int, int], ...], int] = {}
         self._profile_ids: dict[Profile, int] = {}
         self._n = 0
+        self.living = 0
+        """Series that have a name."""
+        self.gone: NDArray[np.bool_] = np.zeros(1024, np.bool_)
+        """Ids whose series was forgotten."""
 
     def __len__(self) -> int:
         return self._n
@@ -46,9 +50,12 @@ class SeriesTable:
         for method, x_files_factor in loaded.profiles:
             self._add_profile(Profile(method, x_files_factor))
         self._n = len(loaded.layout)
+        self.living = self._n - loaded.forgotten
         self._grow(self._n)
         self.layout_of[: self._n] = loaded.layout
         self.profile_of[: self._n] = loaded.profile
+        self.gone[: self._n] = True
+        self.gone[loaded.names.ids] = False
 
     def create(self, paths: Sequence[str], rules: Rules) -> tuple[Ids, list[bytes]]:
         """Ids (uint32[n], ascending) for new ``paths``, and the registry records that say so, in order."""
@@ -70,11 +77,17 @@ class SeriesTable:
                 records.append(registry.encode_profile(number, wanted.method, wanted.x_files_factor))
             profile[i] = number
         first, self._n = self._n, self._n + len(paths)
+        self.living += len(paths)
         self._grow(self._n)
         self.layout_of[first : self._n] = layout
         self.profile_of[first : self._n] = profile
         records.append(registry.encode_create(first, layout, profile, paths))
         return np.arange(first, self._n, dtype=np.uint32), records
+
+    def forget(self, ids: Ids) -> None:
+        """Series ``ids`` (uint32[n], each living) lose their names."""
+        self.gone[ids] = True
+        self.living -= len(ids)
 
     def _add_layout(self, archives: tuple[tuple[int, int], ...]) -> int:
         number = self._layout_ids[archives] = len(self.layouts)
@@ -89,8 +102,8 @@ class SeriesTable:
     def _grow(self, n: int) -> None:
         if n > len(self.layout_of):
             capacity = max(n, len(self.layout_of) * 5 // 4)
-            for name in ("layout_of", "profile_of"):
+            for name in ("layout_of", "profile_of", "gone"):
                 old = getattr(self, name)
-                new = np.zeros(capacity, np.uint16)
+                new = np.zeros(capacity, old.dtype)
                 new[: len(old)] = old
                 setattr(self, name, new)

@@ -7,6 +7,7 @@ they take one immutable view.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ from ingestd.storage.journal import SEGMENT_BYTES
 from ingestd.storage.journal_thread import Durability, Entry, Group, JournalThread
 from ingestd.storage.layout import Key, fetch_window
 from ingestd.storage.plan import Planner
-from ingestd.storage.registry import NameBlob
+from ingestd.storage.registry import NameBlob, encode_forget
 from ingestd.storage.series import Rules, SeriesTable
 from ingestd.storage.view import Reading, View
 from ingestd.telemetry import Books
@@ -37,16 +38,19 @@ log = logging.getLogger(__name__)
 GROUP_SIZE: Final = 256 << 10
 GROUP_SECONDS: Final = 0.002
 """A group is handed to the journal thread at this size or age: large enough to share a wake-up, too short to notice."""
+FORGET_SECONDS: Final = 3600
+"""Between looks for series that have been silent for as long as anything is kept of them."""
 RETRY_SECONDS: Final = 5.0
 """After a failed checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """``future`` and ``lateness`` in seconds, sizes in bytes; see conf/ingestd.toml for the reasons."""
+    """Times in seconds, sizes in bytes; see conf/ingestd.toml for the reasons."""
 
     future: int = 600
     lateness: int = 60
+    forget_after: int = 0
     in_flight: int = 64 << 20
     stall_seconds: float = 1.0
     journal_limit: int = 1 << 30
@@ -89,6 +93,10 @@ class Store:
         self._flushes: list[tuple[int, Future[None]]] = []
         self._clock = 0
         self._replayed = 0
+        self._forgetting: Future[Ids] | None = None
+        self._forget_at = 0
+        self.on_forget: Callable[[Ids], None] | None = None
+        """Called on the loop with the ids of series that are forgotten."""
         self.on_relief: Callable[[], None] | None = None
         """Called on the loop when :attr:`saturated` turns False."""
         self.failure: str | None = None
@@ -264,8 +272,9 @@ class Store:
 
     @property
     def busy(self) -> bool:
-        """Whether a group is in flight or a checkpoint runs."""
-        return self._group is not None or self._in_flight > 0 or self._running is not None
+        """Whether a group is in flight or the writer works."""
+        waiting = self._group is not None or self._in_flight > 0
+        return waiting or self._running is not None or self._forgetting is not None
 
     @property
     def stalled_for(self) -> float:
@@ -292,6 +301,41 @@ class Store:
         self._relieve()
         if self._running is None and time.monotonic() >= self._not_before:
             self._checkpoint()
+        # Never beside a checkpoint: its files are not in the view yet when its layers go.
+        if self._running is None and self._forgetting is None and clock >= self._forget_at:
+            self._forget_at = clock + FORGET_SECONDS
+            self._forgetting = self._writer.submit(self._find_silent, self._view, clock, len(self.series))
+            self._forgetting.add_done_callback(lambda done: self._post(lambda: self._forget(done)))
+
+    def _find_silent(self, view: View, clock: int, n: int) -> Ids:
+        """Series below ``n`` without a row in any file that reaches into the time after which one is forgotten."""
+        alive = np.zeros(n, np.bool_)
+        for key, ref in view.files.items():
+            layout = self.series.layouts[key.layout]
+            after = self._settings.forget_after or layout.retention
+            if layout.span(key)[1] > clock - after:
+                with contextlib.suppress(FileNotFoundError):
+                    ids = self._home.series(key, ref.generation)
+                    alive[ids[ids < n]] = True
+        return np.flatnonzero(~alive & ~self.series.gone[:n]).astype(np.uint32)
+
+    def _forget(self, done: Future[Ids]) -> None:
+        self._forgetting = None
+        try:
+            silent = done.result()
+        except OSError as e:
+            log.error("looking for silent series: %s", e)
+            return
+        held = [layer.series() for p in self._intake.pending.values() for layer in p.layers]
+        if held:
+            silent = np.setdiff1d(silent, np.concatenate(held))
+        if not len(silent):
+            return
+        self.series.forget(silent)
+        self._open_group().names.append(encode_forget(silent))
+        log.info("forgot silent series", extra={"forgotten": len(silent), "series": self.series.living})
+        if self.on_forget is not None:
+            self.on_forget(silent)
 
     def flush(self) -> Future[None]:
         """Write all that is in memory as blocks, whole or not; the future is done when it is committed."""
@@ -419,7 +463,7 @@ class Store:
         """Sizes and positions, as ``/status`` shows them."""
         pending = self._intake.pending.values()
         return {
-            "series": len(self.series),
+            "series": self.series.living,
             "unflushed": sum(p.points for p in pending),
             "ring_bytes": sum(p.nbytes for p in pending),
             "open_blocks": len(pending),
