@@ -137,12 +137,9 @@ class Daemon:
         self.ledger = Ledger()
         self.names = Names()
         self._globs = Globs(self.names, private=OWN_BRANCH)
+        rules = make_rules(settings)
         self._store = Store(
-            self._data,
-            make_rules(settings),
-            store_settings(settings),
-            self._post,
-            self._loop.call_later,
+            self._data, rules, store_settings(settings), self._post, self._loop.call_later, rules.fingerprint
         )
         limits = settings.limits
         self._pipeline = Pipeline(

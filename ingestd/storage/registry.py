@@ -21,6 +21,8 @@ PROFILE: Final = 2
 CREATE: Final = 3
 FORGET: Final = 4
 SKIP: Final = 5
+CHANGE: Final = 6
+RULES: Final = 7
 _PAIR: Final = struct.Struct("<QQ")
 _FACTOR: Final = struct.Struct("<d")
 
@@ -43,6 +45,10 @@ class Loaded:
     layout: NDArray[np.uint16] = field(default_factory=lambda: np.empty(0, np.uint16))
     profile: NDArray[np.uint16] = field(default_factory=lambda: np.empty(0, np.uint16))
     names: NameBlob = field(default_factory=lambda: NameBlob(np.empty(0, np.uint32), b"", np.zeros(1, np.int64)))
+    history: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Earlier layouts of series whose schema was changed, the latest first."""
+    rules: str = ""
+    """Fingerprint of the rules that the series were last matched against."""
     forgotten: int = 0
     """Series that have an id and no name any more."""
     damage: list[str] = field(default_factory=list)
@@ -81,6 +87,16 @@ def encode_forget(ids: Ids) -> bytes:
     return pack_log_record(FORGET, len(ids), 0, [ids.astype("<u4").tobytes()])
 
 
+def encode_change(ids: Ids, layout: int, profile: int) -> bytes:
+    """Series ``ids`` (uint32[n]) are kept by another layout and profile from here on."""
+    return pack_log_record(CHANGE, len(ids), layout << 32 | profile, [ids.astype("<u4").tobytes()])
+
+
+def encode_rules(fingerprint: str) -> bytes:
+    """All series have been matched against the rules of this fingerprint."""
+    return pack_log_record(RULES, len(fingerprint), 0, [fingerprint.encode()])
+
+
 def encode_skip(first: int, n: int) -> bytes:
     """``n`` ids from ``first`` on that belong to nobody any more."""
     return pack_log_record(SKIP, n, first, [])
@@ -101,10 +117,18 @@ def encode_all(loaded: Loaded) -> list[bytes]:
             records.append(encode_skip(at, first - at))
         paths = [names.blob[bounds[i] : bounds[i + 1]].decode() for i in run.tolist()]
         at = last + 1
-        records.append(encode_create(first, loaded.layout[first:at], loaded.profile[first:at], paths))
+        layout = loaded.layout[first:at].copy()
+        for number in range(first, at):
+            if number in loaded.history:
+                layout[number - first] = loaded.history[number][-1]
+        records.append(encode_create(first, layout, loaded.profile[first:at], paths))
     if len(loaded.layout) > at:
         records.append(encode_skip(at, len(loaded.layout) - at))
-    return records
+    for number, earlier in loaded.history.items():
+        profile = int(loaded.profile[number])
+        for layout_id in (*reversed(earlier[:-1]), int(loaded.layout[number])):
+            records.append(encode_change(np.array([number], np.uint32), layout_id, profile))
+    return [*records, encode_rules(loaded.rules)]
 
 
 def decode(records: Sequence[LogRecord], damage: Sequence[str]) -> Loaded:
@@ -122,29 +146,54 @@ class _Decoder:
         self.layouts: list[NDArray[np.uint16]] = []
         self.profiles: list[NDArray[np.uint16]] = []
         self.forgotten: list[NDArray[np.uint32]] = []
+        self.changes: list[LogRecord] = []
 
     def decode(self, records: Sequence[LogRecord]) -> Loaded:
         loaded = self.loaded
+        take = {
+            LAYOUT: self._layout,
+            PROFILE: self._profile,
+            CREATE: self._series,
+            SKIP: self._series,
+            FORGET: self._forget,
+            CHANGE: self.changes.append,
+            RULES: self._rules,
+        }
         for record in records:
-            if record.kind == LAYOUT and record.number == len(loaded.layouts):
-                loaded.layouts.append(tuple(_PAIR.unpack_from(record.body, 16 * i) for i in range(record.n)))
-            elif record.kind == PROFILE and record.number == len(loaded.profiles):
-                method = bytes(record.body[8 : 8 + record.n]).decode()
-                loaded.profiles.append((method, _FACTOR.unpack_from(record.body)[0]))
-            elif record.kind == FORGET:
-                self.forgotten.append(np.frombuffer(record.body, "<u4", record.n))
-            elif record.kind in (CREATE, SKIP) and record.number >= self.count:
-                self._series(record)
+            if record.kind in take:
+                take[record.kind](record)
+            else:
+                loaded.damage.append(f"the registry has a record of unknown kind {record.kind}")
         if self.layouts:
             loaded.layout = np.concatenate(self.layouts)
             loaded.profile = np.concatenate(self.profiles)
+        for record in self.changes:
+            self._change(record)
         if self.ids:
             bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(self.lengths))])
             loaded.names = _without(NameBlob(np.concatenate(self.ids), b"".join(self.blobs), bounds), self.forgotten)
         loaded.forgotten = self.count - len(loaded.names.ids)
         return loaded
 
+    def _layout(self, record: LogRecord) -> None:
+        if record.number == len(self.loaded.layouts):
+            archives = tuple(_PAIR.unpack_from(record.body, 16 * i) for i in range(record.n))
+            self.loaded.layouts.append(archives)
+
+    def _profile(self, record: LogRecord) -> None:
+        if record.number == len(self.loaded.profiles):
+            method = bytes(record.body[8 : 8 + record.n]).decode()
+            self.loaded.profiles.append((method, _FACTOR.unpack_from(record.body)[0]))
+
+    def _forget(self, record: LogRecord) -> None:
+        self.forgotten.append(np.frombuffer(record.body, "<u4", record.n))
+
+    def _rules(self, record: LogRecord) -> None:
+        self.loaded.rules = bytes(record.body[: record.n]).decode()
+
     def _series(self, record: LogRecord) -> None:
+        if record.number < self.count:
+            return  # written again after a failed sync
         lost = record.number - self.count
         if lost:
             self.loaded.damage.append(f"series {self.count} to {record.number - 1} have lost their names")
@@ -159,6 +208,16 @@ class _Decoder:
         self.profiles.append(profile)
         self.lengths.append(np.diff(offsets))
         self.blobs.append(blob)
+
+    def _change(self, record: LogRecord) -> None:
+        ids = np.frombuffer(record.body, "<u4", record.n)
+        ids = ids[ids < self.count]
+        layout, profile = record.number >> 32, record.number & 0xFFFFFFFF
+        for number, old in zip(ids.tolist(), self.loaded.layout[ids].tolist(), strict=True):
+            if old != layout:
+                self.loaded.history[number] = (old, *self.loaded.history.get(number, ()))
+        self.loaded.layout[ids] = layout
+        self.loaded.profile[ids] = profile
 
     def _nobody(self, n: int) -> None:
         self.layouts.append(np.zeros(n, np.uint16))

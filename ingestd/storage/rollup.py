@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestd.points import Values
+from ingestd.points import Values, Window
 
 
 class Profile(NamedTuple):
@@ -99,6 +99,30 @@ def roll_up(fine: Values, ratio: int, profiles: Sequence[Profile], profile_of: N
         chosen = profile_of == number
         coarse[chosen] = _roll_up_one(stacked[chosen], profiles[int(number)])
     return coarse
+
+
+def resample(
+    values: Values, start: int, step: int, window: Window, profiles: Sequence[Profile], profile_of: NDArray[np.uint16]
+) -> Values:
+    """``values`` float64[n, m] of slots of ``step`` from ``start`` on as slots of ``window``: float64[n, window.slots].
+
+    Slots that hold several are rolled up by the series' profile, any known value sufficing; slots that are shorter get
+    a value where one begins in them.
+    """
+    into = (start + step * np.arange(values.shape[1]) - window.start) // window.step
+    out = np.full((len(values), window.slots), np.nan)
+    if window.step <= step:
+        inside = (into >= 0) & (into < window.slots)
+        out[:, into[inside]] = values[:, inside]
+        return out
+    ratio = -(-window.step // step)
+    any_known = [profile._replace(x_files_factor=0.0) for profile in profiles]
+    for slot in np.unique(into[(into >= 0) & (into < window.slots)]).tolist():
+        part = values[:, into == slot]
+        padded = np.full((len(values), ratio), np.nan)
+        padded[:, : part.shape[1]] = part
+        out[:, slot] = roll_up(padded, ratio, any_known, profile_of)[:, 0]
+    return out
 
 
 def _roll_up_one(stacked: Values, profile: Profile) -> Values:

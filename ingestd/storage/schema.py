@@ -8,6 +8,7 @@ Patterns are written by the operator and trusted; they are matched once for each
 from __future__ import annotations
 
 import configparser
+import hashlib
 import itertools
 import math
 import re
@@ -202,6 +203,13 @@ class SchemaRules:
         self._schemas = [(rule.pattern.search, rule) for rule in schemas]
         self._aggregation = [(rule.pattern.search, rule) for rule in aggregation]
         self._made: dict[tuple[tuple[Archive, ...], str, float], Schema] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """The same text for the same rules: a store whose rules have another one matches its series anew."""
+        schemas = [(rule.pattern.pattern, rule.archives) for _, rule in self._schemas]
+        aggregation = [(rule.pattern.pattern, rule.method, rule.x_files_factor) for _, rule in self._aggregation]
+        return hashlib.sha256(repr((schemas, aggregation, DEFAULT)).encode()).hexdigest()
 
     def match(self, path: str) -> Match:
         """The schema that a new series ``path`` gets."""

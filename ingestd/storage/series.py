@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -32,6 +33,8 @@ class SeriesTable:
         self.profiles: list[Profile] = []
         self.layout_of: NDArray[np.uint16] = np.zeros(1024, np.uint16)
         self.profile_of: NDArray[np.uint16] = np.zeros(1024, np.uint16)
+        self.history: dict[int, tuple[int, ...]] = {}
+        """Earlier layouts of series whose schema was changed, the latest first."""
         self._layout_ids: dict[tuple[tuple[int, int], ...], int] = {}
         self._profile_ids: dict[Profile, int] = {}
         self._n = 0
@@ -56,9 +59,21 @@ class SeriesTable:
         self.profile_of[: self._n] = loaded.profile
         self.gone[: self._n] = True
         self.gone[loaded.names.ids] = False
+        self.history = loaded.history
 
     def create(self, paths: Sequence[str], rules: Rules) -> tuple[Ids, list[bytes]]:
         """Ids (uint32[n], ascending) for new ``paths``, and the registry records that say so, in order."""
+        layout, profile, records = self._match(paths, rules)
+        first, self._n = self._n, self._n + len(paths)
+        self.living += len(paths)
+        self._grow(self._n)
+        self.layout_of[first : self._n] = layout
+        self.profile_of[first : self._n] = profile
+        records.append(registry.encode_create(first, layout, profile, paths))
+        return np.arange(first, self._n, dtype=np.uint32), records
+
+    def _match(self, paths: Sequence[str], rules: Rules) -> tuple[NDArray[np.uint16], NDArray[np.uint16], list[bytes]]:
+        """Layout and profile of each path, and the records of those that are new."""
         records: list[bytes] = []
         layout = np.empty(len(paths), np.uint16)
         profile = np.empty(len(paths), np.uint16)
@@ -76,13 +91,26 @@ class SeriesTable:
                 number = self._add_profile(wanted)
                 records.append(registry.encode_profile(number, wanted.method, wanted.x_files_factor))
             profile[i] = number
-        first, self._n = self._n, self._n + len(paths)
-        self.living += len(paths)
-        self._grow(self._n)
-        self.layout_of[first : self._n] = layout
-        self.profile_of[first : self._n] = profile
-        records.append(registry.encode_create(first, layout, profile, paths))
-        return np.arange(first, self._n, dtype=np.uint32), records
+        return layout, profile, records
+
+    def match_again(self, names: registry.NameBlob, rules: Rules) -> tuple[list[bytes], int]:
+        """Match all series against changed rules: the registry records that say so, and how many series changed.
+
+        Points go to the new layout from here on; what is older is read from the earlier ones until it expires.
+        """
+        bounds = names.offsets.tolist()
+        paths = [names.blob[a:b].decode() for a, b in itertools.pairwise(bounds)]
+        layout, profile, records = self._match(paths, rules)
+        ids = names.ids
+        differs = (layout != self.layout_of[ids]) | (profile != self.profile_of[ids])
+        for pair in np.unique(np.stack([layout[differs], profile[differs]]), axis=1).T.tolist():
+            mine = ids[differs & (layout == pair[0]) & (profile == pair[1])]
+            records.append(registry.encode_change(mine, *pair))
+            for number, old in zip(mine.tolist(), self.layout_of[mine].tolist(), strict=True):
+                if old != pair[0]:
+                    self.history[number] = (old, *self.history.get(number, ()))
+            self.layout_of[mine], self.profile_of[mine] = pair
+        return records, int(differs.sum())
 
     def forget(self, ids: Ids) -> None:
         """Series ``ids`` (uint32[n], each living) lose their names."""

@@ -7,7 +7,6 @@ they take one immutable view.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -21,16 +20,17 @@ import numpy as np
 from ingestd.points import Batch, Ids, Rows
 from ingestd.storage.checkpoint import Committed, Plan, carry_out
 from ingestd.storage.errors import StorageError
+from ingestd.storage.fetch import fetch, find_silent
 from ingestd.storage.fileformat import JournalRecord, record_size
 from ingestd.storage.home import Home
 from ingestd.storage.intake import Intake, Part, split
 from ingestd.storage.journal import SEGMENT_BYTES
 from ingestd.storage.journal_thread import Durability, Entry, Group, JournalThread
-from ingestd.storage.layout import Key, fetch_window
+from ingestd.storage.layout import Key
 from ingestd.storage.plan import Planner
-from ingestd.storage.registry import NameBlob, encode_forget
+from ingestd.storage.registry import NameBlob, encode_forget, encode_rules
 from ingestd.storage.series import Rules, SeriesTable
-from ingestd.storage.view import Reading, View
+from ingestd.storage.view import View
 from ingestd.telemetry import Books
 
 log = logging.getLogger(__name__)
@@ -70,9 +70,12 @@ class Store:
         settings: StoreSettings,
         post: Callable[[Callable[[], None]], Any],
         later: Callable[[float, Callable[[], None]], Any],
+        fingerprint: str = "",
     ) -> None:
+        """``fingerprint`` of the rules: where it differs from the last start's, all series are matched anew."""
         self._settings = settings
         self._rules = rules
+        self._fingerprint = fingerprint
         self._post = post
         self._later = later
         self._home = Home(directory, settings.access, settings.segment_bytes)
@@ -111,6 +114,8 @@ class Store:
         """
         loaded = self._home.open()
         self.series.load(loaded.registry)
+        if loaded.registry.rules != self._fingerprint:
+            self._match_again(loaded.registry.names)
         self._intake.count_members(self.series.layout_of[: len(self.series)])
         self._view = self._view.changed(loaded.files, {})
         self._journal_from = loaded.journal_from
@@ -123,6 +128,12 @@ class Store:
         self._thread = JournalThread(self._home.journal, self._home.registry, self._settings.durability, self._on_done)
         self._thread.start()
         return loaded.registry.names
+
+    def _match_again(self, names: NameBlob) -> None:
+        records, changed = self.series.match_again(names, self._rules)
+        self._home.registry.append_durably([*records, encode_rules(self._fingerprint)])
+        if changed:
+            log.warning("the schema rules have changed", extra={"series": changed})
 
     def _replay(self, start: int) -> int:
         points = 0
@@ -304,20 +315,10 @@ class Store:
         # Never beside a checkpoint: its files are not in the view yet when its layers go.
         if self._running is None and self._forgetting is None and clock >= self._forget_at:
             self._forget_at = clock + FORGET_SECONDS
-            self._forgetting = self._writer.submit(self._find_silent, self._view, clock, len(self.series))
+            self._forgetting = self._writer.submit(
+                find_silent, self._view, self._home, self.series, clock, self._settings.forget_after
+            )
             self._forgetting.add_done_callback(lambda done: self._post(lambda: self._forget(done)))
-
-    def _find_silent(self, view: View, clock: int, n: int) -> Ids:
-        """Series below ``n`` without a row in any file that reaches into the time after which one is forgotten."""
-        alive = np.zeros(n, np.bool_)
-        for key, ref in view.files.items():
-            layout = self.series.layouts[key.layout]
-            after = self._settings.forget_after or layout.retention
-            if layout.span(key)[1] > clock - after:
-                with contextlib.suppress(FileNotFoundError):
-                    ids = self._home.series(key, ref.generation)
-                    alive[ids[ids < n]] = True
-        return np.flatnonzero(~alive & ~self.series.gone[:n]).astype(np.uint32)
 
     def _forget(self, done: Future[Ids]) -> None:
         self._forgetting = None
@@ -420,31 +421,10 @@ class Store:
         while True:
             view = self._view
             try:
-                return self._fetch(view, ids, start, until, now)
+                return fetch(view, self._home, self.series, ids, start, until, now)
             except FileNotFoundError:
                 if view is self._view:
                     raise
-
-    def _fetch(self, view: View, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
-        unique, inverse = np.unique(ids, return_inverse=True)
-        layout_of = self.series.layout_of[unique]
-        answer: list[Rows] = []
-        for number in np.unique(layout_of):
-            layout = self.series.layouts[number]
-            found = fetch_window(layout, start, until, now)
-            if found is None:
-                continue
-            archive, window = found
-            mine = layout_of == number
-            chosen = unique[mine]
-            reading = Reading(view, self._home, layout, self.series.profiles, self.series.profile_of[chosen])
-            values = reading.values(archive, chosen, window.start // window.step, window.end // window.step)
-            positions = np.flatnonzero(mine[inverse])
-            rows = (np.cumsum(mine) - 1)[inverse[positions]]
-            if len(rows) != len(values) or not (rows == np.arange(len(rows))).all():
-                values = values[rows]
-            answer.append(Rows(window, positions, values))
-        return answer
 
     # -- what operators see --------------------------------------------------------------------------------------------
 
