@@ -1,0 +1,132 @@
+"""A daemon in a process of its own, on free ports of loopback, and what /proc tells of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+PATIENCE: Final = 120.0
+"""Seconds after which something that must happen counts as failed."""
+_TICK: Final = 1.0 / os.sysconf("SC_CLK_TCK")
+
+
+class BenchError(Exception):
+    """A measurement that could not be made."""
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Poll ``condition``. Raises :class:`BenchError` with ``what`` when patience ends."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchError(f"waited {PATIENCE:.0f} s for {what}")
+        time.sleep(0.01)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all threads of a process (proc(5): fields 14 and 15 of stat, in clock ticks)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * _TICK
+
+
+def resident_bytes(pid: int) -> int:
+    """VmRSS of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) << 10
+    raise BenchError(f"no VmRSS of process {pid}")
+
+
+class Daemon:
+    """``ingestd serve`` with its defaults and data in ``directory``; ends with the ``with`` block."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes]
+        self._addresses: dict[str, str] = {}
+
+    def __enter__(self) -> Daemon:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start, and return once ``GET /health`` says 200."""
+        (self._directory / "listeners.json").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "ingestd.cli", "serve", "--data", str(self._directory)]
+        for listener in ("graphite", "collectd", "http"):
+            command += [f"--{listener}", "127.0.0.1:0"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(self._ready, "the daemon to be ready")
+
+    def _ready(self) -> bool:
+        if self._process.poll() is not None:
+            raise BenchError(f"the daemon ended with {self._process.returncode}")
+        try:
+            self._addresses = json.loads((self._directory / "listeners.json").read_text())
+            self.get("/health")
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def connect(self) -> socket.socket:
+        """A connection to the Graphite listener."""
+        host, port = self._addresses["graphite/tcp"].rsplit(":", 1)
+        return socket.create_connection((host, int(port)), PATIENCE)
+
+    def send(self, parts: Iterable[bytes]) -> None:
+        """Send over one connection; return when the daemon has read all and closed its side."""
+        with self.connect() as sock:
+            for part in parts:
+                sock.sendall(part)
+            sock.shutdown(socket.SHUT_WR)
+            if sock.recv(1):
+                raise BenchError("a Graphite listener answers nothing")
+
+    def get(self, path: str, query: Iterable[tuple[str, object]] = (), *, post: bool = False) -> bytes:
+        """The body of an answer with status 200."""
+        url = f"http://{self._addresses['http']}{path}?{urllib.parse.urlencode(list(query))}"
+        request = urllib.request.Request(url, method="POST" if post else "GET")
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            body: bytes = answer.read()
+            return body
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.get("/status"))
+        return found
+
+    def wait_stored(self, points: int) -> None:
+        """Wait until the journal has all of ``points``. Raises :class:`BenchError` if it does not get them."""
+
+        def stored() -> bool:
+            ledger = self.status()["ledger"]
+            return bool(ledger["stored"] >= points and ledger["in_flight"] == 0)
+
+        until(stored, f"{points} points to be stored")
+
+    def flush(self) -> None:
+        """Return when all that was accepted is in files."""
+        self.get("/flush", post=True)
+        until(lambda: not self.status()["unflushed"], "the flush")
