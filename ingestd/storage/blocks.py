@@ -202,6 +202,9 @@ class BlockDirectory:
             self._fill(fd, key, ref, step, ids, parts, values)
             self._files.sync(fd)
             self._files.rename(fresh, path)
+            with self._lock:
+                # A checkpoint that failed before its commit may have left, and opened, a file of this name.
+                self._open.pop(path, None)
             self._files.sync_directory(path.parent)
         except BaseException:
             self._files.unlink(fresh)

@@ -265,6 +265,21 @@ def test_a_second_store_on_the_directory_is_refused(tmp_path):
     one.store.close()
 
 
+def test_a_file_of_a_failed_checkpoint_is_not_read_instead_of_its_successor(tmp_path):
+    h = Harness(tmp_path)
+    h.store.create(["s.0"], START)
+    h.accept([(0, START - 300, 1.0)], START + 1500)
+    commit, h.store._home.commit = h.store._home.commit, lambda *_: (_ for _ in ()).throw(OSError(28, "full"))
+    h.store.flush()
+    h.pump()
+    h.store._home.commit = commit
+    h.store._flushes.clear()
+    h.accept([(0, START - 200, 2.0)], START + 1500)
+    h.flush()
+    assert h.read(0, START - 1000, START + 1500, START + 1500) == {START - 300: 1.0, START - 240: 2.0}
+    h.store.close()
+
+
 def test_the_future_is_refused(tmp_path):
     h = Harness(tmp_path, future=600)
     h.store.create(["s.0"], START)
