@@ -61,6 +61,8 @@ DRAIN_SECONDS: Final = 60.0
 """How long SIGTERM waits for the last checkpoint; after it the journal alone holds the rest, and nothing is lost."""
 FLUSH_SECONDS: Final = 30.0
 """How long POST /flush waits before it answers that the checkpoint goes on."""
+EVENTS_WAITING: Final = 1000
+"""Notifications that wait to be written; each is synced, so a flood of them comes faster than a disk can take."""
 OWN_BRANCH: Final = "ingestd"
 """The daemon's own series. Wildcards do not enter it unless it is named, so that `*.*` means the fleet's series."""
 LISTENERS_FILE: Final = "listeners.json"
@@ -152,6 +154,8 @@ class Daemon:
         self._http_addresses: list[tuple[str, str]] = []
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._events_waiting = 0
+        self._events_lost = 0
         self._side = ThreadPoolExecutor(1, thread_name_prefix="events")
 
     def _post(self, call: Callable[[], None]) -> None:
@@ -269,7 +273,10 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._store.tick(self._pipeline.clock())
+            try:
+                self._store.tick(self._pipeline.clock())
+            except OSError as e:
+                log.error("cannot look after the store: %s", e)
             if self._store.saturated:
                 for listener in self._listeners:
                     listener.pause()
@@ -289,6 +296,10 @@ class Daemon:
         kind = f"{n.type}-{n.type_instance}" if n.type_instance else n.type
         what = "/".join(part for part in (n.host, plugin, kind) if part)
         tags = ["collectd", SEVERITIES[n.severity], *([n.host] if n.host else [])]
+        if self._events_waiting >= EVENTS_WAITING:
+            self._events_lost += 1
+            return
+        self._events_waiting += 1
         self._side.submit(self._keep_event, n.time, what, tags, n.message)
 
     def _keep_event(self, when: int, what: str, tags: list[str], data: str) -> None:
@@ -296,6 +307,11 @@ class Daemon:
             self._events.add(when, what, tags, data)
         except OSError as e:
             log.error("a notification of %s is lost: %s", what, e)
+        finally:
+            self._post(self._event_kept)
+
+    def _event_kept(self) -> None:
+        self._events_waiting -= 1
 
     async def _own_series(self) -> None:
         """The daemon's own series: journalled like any other, never counted in the ledger."""
@@ -360,6 +376,7 @@ class Daemon:
             "uptime_seconds": round(time.time() - self._started, 1),
             "memory_bytes": resident_bytes(),
             "events": len(self._events),
+            "events_lost": self._events_lost,
             "python": sys.version.split()[0],
         }
 

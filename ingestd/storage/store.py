@@ -374,9 +374,11 @@ class Store:
         self._running = None
         try:
             committed = done.result()
-        except (OSError, StorageError, MemoryError) as e:
-            log.error("checkpoint failed, everything is kept: %s", e)
-            self.failure = str(e)
+        except Exception as e:
+            # Whatever it was, nothing is committed: the layers stay and the next attempt begins anew.
+            expected = isinstance(e, (OSError, StorageError, MemoryError))
+            log.error("checkpoint failed, everything is kept: %s", e, exc_info=None if expected else e)
+            self.failure = str(e) or type(e).__name__
             self._not_before = time.monotonic() + RETRY_SECONDS
             for key in plan.write:
                 self._intake.thaw(key)
