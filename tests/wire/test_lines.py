@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.points import UNKNOWN
+from ingestd.wire import lines
 from ingestd.wire.framing import LineSplitter
 from ingestd.wire.lines import Line, PathLimits, canonical_path, parse_line, parse_lines
 
@@ -20,6 +21,16 @@ ROWS = [json.loads(line) for line in GOLDEN.read_text().splitlines()]
 NOW = 1_750_000_000
 LIMITS = PathLimits()
 Points = list[tuple[str, str, int]]
+
+
+@pytest.fixture(autouse=True, scope="module", params=["by size", "passes"])
+def way(request):
+    """Small input goes to the reference; here it also takes the passes over whole buffers."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "passes":
+            patch.setattr(lines, "FEW_BYTES", 0)
+            patch.setattr(lines, "FEW_VALUES", 0)
+        yield
 
 
 def by_reference(data: bytes, limits: PathLimits = LIMITS) -> tuple[Points, dict[str, int]]:
@@ -133,6 +144,16 @@ def test_any_chunking_gives_the_same_points(data: bytes, cuts: list[int]) -> Non
 def test_values_are_the_nearest_doubles(value: float) -> None:
     data = b"a %r 1700000000\n" % value
     assert parse_lines(data, {b"a": 0}, NOW, LIMITS).batch.values[0].hex() == value.hex()
+
+
+@given(
+    st.lists(
+        st.from_regex(rb"[-+]?[0-9.-]{1,16}", fullmatch=True) | st.from_regex(rb"[0-9]{0,9}[.][0-9]{0,9}"), min_size=1
+    )
+)
+def test_decimals_equal_the_reference(values: list[bytes]) -> None:
+    data = b"".join(b"a %s 1700000000\n" % value.strip() for value in values)
+    assert by_parse_lines(data, {b"a": 1}) == by_reference(data)
 
 
 @given(st.text() | st.text(alphabet="ab.;=~!^ü", max_size=20))
