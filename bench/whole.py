@@ -156,10 +156,9 @@ def queries(size: Size, directory: Path) -> Iterator[Figure]:
 
 def _asked(name: str, daemon: Daemon, size: Size, path: str, query: list[tuple[str, object]]) -> Figure:
     """CPU of the daemon for one answer, over several because it is counted in hundredths of a second."""
-    times = 10
     found = Series(name, "ms", "GET /version")
     for _ in range(size.runs):
-        for runs, asked in ((found.floor_runs, ("/version",)), (found.runs, (path, query))):
+        for runs, asked, times in ((found.floor_runs, ("/version",), 200), (found.runs, (path, query), 10)):
             before = cpu_seconds(daemon.pid)
             for _ in range(times):
                 daemon.get(*asked)
