@@ -74,6 +74,7 @@ def main(quick: bool, only: tuple[str, ...], runs: int | None, target: Path | No
     full = QUICK if quick else Size()
     size = Size(full.series, full.steps, runs or full.runs, full.connections, full.idle_seconds)
     figures: list[Figure] = []
+    failed = False
     with tempfile.TemporaryDirectory(dir=directory, prefix="ingestd-bench-") as made:
         for name in only or GROUPS:
             click.echo(f"measuring {name}", err=True)
@@ -81,7 +82,7 @@ def main(quick: bool, only: tuple[str, ...], runs: int | None, target: Path | No
                 figures += GROUPS[name](size, Path(made))
             except BenchError as e:
                 click.echo(f"{name}: {e}", err=True)
-                sys.exit(1)
+                failed = True
     about = machine()
     click.echo(", ".join(f"{key} {value}" for key, value in about.items()))
     click.echo(f"{size.series:,} series, {size.steps} steps, {size.runs} runs")
@@ -89,6 +90,7 @@ def main(quick: bool, only: tuple[str, ...], runs: int | None, target: Path | No
     if target is not None:
         report = {"machine": about, "size": {k: getattr(size, k) for k in Size.__slots__}}
         target.write_text(json.dumps({**report, "figures": [f.as_dict() for f in figures]}, indent=1) + "\n")
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ QUICK: Final = Size(series=2_000, steps=2, runs=2, connections=50, idle_seconds=
 
 
 class Fleet:
-    """Lines ``collectd.hostNNNNN.plugin-N.instance-total.gauge VALUE TIMESTAMP`` of equal length: 68 bytes.
+    """Lines ``collectd.hostNNNNN.plugin-N.instance-total.gauge VALUE TIMESTAMP`` of equal length: 67 bytes.
 
     Values are random with five digits, drawn from a fixed seed.
     """
