@@ -128,7 +128,7 @@ class Intake:
     def _open(self, key: Key, lsn: int, clock: int) -> Layer:
         length = self.layouts[key.layout].archives[key.archive].length
         if self.in_window(key, clock):
-            return Buffer(length, lsn, self._seed(key))
+            return Buffer(length, lsn, self._seed(key), window=True)
         return Overlay(length, lsn)
 
     def _seed(self, key: Key) -> Ids:

@@ -16,6 +16,7 @@ from ingestd.storage.checkpoint import Plan
 from ingestd.storage.intake import Intake
 from ingestd.storage.layout import Key, Layout
 from ingestd.storage.overlay import Overlay
+from ingestd.storage.ring import Buffer
 from ingestd.storage.view import View
 
 IDLE_SECONDS: Final = 600
@@ -73,10 +74,9 @@ class Planner:
         for key, p in self._intake.pending.items():
             if self._intake.in_window(key, clock):
                 continue
-            start, end = view.layouts[key.layout].span(key)
-            closing = key.archive == 0 and any(not isinstance(layer, Overlay) for layer in p.layers)
-            recent = closing and p.last_put < end + self._lateness
-            if start <= clock and (recent or clock - p.last_put >= IDLE_SECONDS):
+            start, _ = view.layouts[key.layout].span(key)
+            left = any(isinstance(layer, Buffer) and layer.window for layer in p.layers)
+            if start <= clock and (left or clock - p.last_put >= IDLE_SECONDS):
                 due.add(key)
         due.update(self._intake.over_budget(clock))
         if lsn - journal_from > self._journal_limit:

@@ -22,8 +22,12 @@ class Buffer:
     reader knows of exists in the array that it holds.
     """
 
-    def __init__(self, length: int, lsn: int, seed: Ids) -> None:
-        """``seed`` uint32[n], ascending: the series that get a column at once, neighbours beside neighbours."""
+    def __init__(self, length: int, lsn: int, seed: Ids, *, window: bool = False) -> None:
+        """``seed`` uint32[n], ascending: the series that get a column at once, neighbours beside neighbours.
+
+        ``window``: the block is within the accept clock's window, and to be written as soon as it leaves that.
+        """
+        self.window = window
         self.length = length
         self.first_lsn = lsn
         self.points = 0

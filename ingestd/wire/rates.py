@@ -48,13 +48,16 @@ class Rate:
     def update(self, raw: float, time: int, interval: int, now: float) -> float | None:
         """The rate that ``raw``, an integer, gives, or None if it gives none.
 
-        ``time`` and ``interval`` (not 0) in 2^-30 s, ``now`` in seconds on the clock that says what is forgotten.
-        A value that is not newer than the last gives the last rate again and changes nothing.
+        ``time`` and ``interval`` (not 0) in 2^-30 s, ``now`` in seconds on the receiver's clock. A series is forgotten
+        by the times of its values: a sender's buffer may hold them back for longer than twice an interval. A value
+        that is not newer than the last gives the last rate again and changes nothing, unless nothing newer has come
+        for twice the interval on the receiver's clock: then the last time was wrong.
         """
         rate: float | None
-        if now - self._seen > self._span:
+        gap = (time - self._time) * _PER_UNIT
+        if gap > self._span or (gap <= 0 and now - self._seen > self._span):
             rate = raw / (interval * _PER_UNIT) if self._kind == ABSOLUTE else None
-        elif time <= self._time:
+        elif gap <= 0:
             return self._rate
         else:
             if self._kind == DERIVE:
@@ -67,7 +70,7 @@ class Rate:
                 growth = raw - self._raw
                 if growth < 0:
                     growth += _U32 if self._raw < _U32 else _U64
-            rate = growth / ((time - self._time) * _PER_UNIT)
+            rate = growth / gap
             if not self._minimum <= rate <= self._maximum:
                 rate = None
         self._raw = raw

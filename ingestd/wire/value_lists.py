@@ -1,8 +1,8 @@
 """What a parser of collectd's protocol remembers of the value lists it has seen: names, how to decode, rates.
 
 The table is bounded twice. Every new list looks at the two that have stood longest and drops those that have been
-silent for twice their interval, so the table holds not much more than what is being sent; and it never holds more
-than its limit, whatever is sent.
+silent for twice their interval and some minutes, so the table holds not much more than what is being sent; and it never
+holds more than its limit, whatever is sent.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ Decoder: TypeAlias = Callable[[bytes, int], Raws]
 
 _FORMATS: Final = ("Q", "d", "q", "Q")
 """Of counter, gauge, derive, absolute: in network order, but for the gauge, which is little-endian."""
+_HELD_BACK: Final = 600.0
+"""Seconds that values may wait in a sender's buffer: collectd's leaves when it is full, on idle hosts after minutes."""
 _EXAMINED: Final = 2
 """Lists examined per new one: with one the table would only ever keep its size."""
 
@@ -111,7 +113,7 @@ class ValueLists:
     def _make_room(self, now: float) -> None:
         for _ in range(min(_EXAMINED, len(self._lists))):
             key, oldest = self._lists.popitem(last=False)
-            if now - oldest.seen <= forget_after(oldest.interval):
+            if now - oldest.seen <= forget_after(oldest.interval) + _HELD_BACK:
                 self._lists[key] = oldest
         if len(self._lists) >= self._limit:
             self._lists.popitem(last=False)

@@ -287,3 +287,17 @@ def test_the_future_is_refused(tmp_path):
     h.pump()
     assert h.books.stored == 1
     h.store.close()
+
+
+def test_a_block_is_written_though_late_points_keep_coming(tmp_path):
+    """A host with a slow clock must not keep the block of the whole fleet in memory."""
+    h = Harness(tmp_path, lateness=60)
+    h.store.create(["s.0"], START)
+    start = START // 600 * 600
+    for second in range(0, 700, 5):
+        h.accept([(0, start + min(second, 599), float(second))], start + second)
+        h.store.tick(start + second)
+        h.pump()
+    assert h.store.status()["blocks"] >= 1
+    assert h.store.status()["unflushed"] < 30
+    h.store.close()

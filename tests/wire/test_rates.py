@@ -69,6 +69,13 @@ def test_series_is_forgotten_after_twice_its_interval():
     assert feed(rates(DERIVE), [(0, 0), (20, 20), (41, 41), (51, 61)]) == [None, 1.0, None, 2.0]
 
 
+def test_what_a_sender_held_back_keeps_its_series():
+    """A part-filled buffer leaves when it is full: values of every second may arrive minutes apart."""
+    state = rates(DERIVE)
+    state.update(0, START, 10 * SECOND, NOW)
+    assert state.update(10, START + 10 * SECOND, 10 * SECOND, NOW + 500) == 1.0
+
+
 def test_what_is_too_old_does_not_keep_a_future_value():
     state = rates(DERIVE)
     state.update(0, START + 10**6 * SECOND, 10 * SECOND, NOW)
