@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from ingestd.storage.journal import SEGMENT_BYTES, Journal
 from ingestd.storage.layout import Key
 from ingestd.storage.logfile import LogFile, read_log
 from ingestd.storage.view import BlockRef
+
+log = logging.getLogger(__name__)
 
 FEW_FORGOTTEN: Final = 10_000
 """The registry is written anew at a start when it names more forgotten series than living ones, and these few more."""
@@ -123,9 +126,13 @@ class Home:
         """Enter a checkpoint in the manifest, durably: the only commit point."""
         self._manifest.append_durably([manifest.encode_commit(added, removed, journal_from)])
         if self._manifest.size > manifest.REWRITE_BYTES:
-            records, _, _ = read_log(self._files, self._directory / "manifest.log", MANIFEST_MAGIC)
-            files, journal_from = manifest.decode(records)
-            self._manifest.replace([manifest.encode_commit(files, {}, journal_from)])
+            try:
+                records, _, _ = read_log(self._files, self._directory / "manifest.log", MANIFEST_MAGIC)
+                files, journal_from = manifest.decode(records)
+                self._manifest.replace([manifest.encode_commit(files, {}, journal_from)])
+            except OSError as e:
+                # The commit stands; a shorter manifest can wait for the next one.
+                log.warning("manifest: rewriting it failed: %s", e)
 
     def remove(self, files: Mapping[Key, BlockRef]) -> None:
         """Unlink block files that a commit removed."""

@@ -6,7 +6,7 @@ ahead, so their tails are zeros; a record never straddles two. Not thread-safe: 
 
 from __future__ import annotations
 
-import itertools
+import heapq
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -43,10 +43,12 @@ class Journal:
         self._files = files
         self._segment_bytes = segment_bytes
         self._fd = -1
+        self._path = directory
         self._full: list[int] = []
         self._start = 0
         self._next = 0
         self._allocated = 0
+        self._ends: dict[Path, int] = {}
         files.make_directory(directory)
 
     def segments(self) -> list[tuple[int, int, Path]]:
@@ -67,14 +69,22 @@ class Journal:
     def replay(self, start: int) -> Iterator[JournalRecord]:
         """Valid records that end above ``start``, in order. Their columns are views that live as long as they are held.
 
-        A torn tail ends a segment; a broken middle is noted in :attr:`damage` and skipped. After a failed sync the same
-        records may come twice: replaying is assigning, so twice is once.
+        A torn tail ends a segment; a broken middle is noted in :attr:`damage` and skipped. After a failed write or sync
+        segments overlap and any of them may lack pages: they are merged by LSN, so that no older value comes after a
+        newer one, and what stands in two of them is given once.
         """
-        for first, _, path in self.segments():
-            for record in self.read_segment(path, first):
-                if record.lsn + record.size > start:
-                    yield record
-                self.end = max(self.end, record.lsn + record.size)
+        segments = [self._read_noting_end(path, first) for first, _, path in self.segments()]
+        for record in heapq.merge(*segments, key=lambda r: r.lsn):
+            end = record.lsn + record.size
+            if record.lsn >= self.end and end > start:
+                yield record
+            self.end = max(self.end, end)
+
+    def _read_noting_end(self, path: Path, first: int) -> Iterator[JournalRecord]:
+        self._ends[path] = first
+        for record in self.read_segment(path, first):
+            self._ends[path] = record.lsn + record.size
+            yield record
 
     def read_segment(self, path: Path, first: int) -> Iterator[JournalRecord]:
         """Valid records of one segment file, which begins at LSN ``first``."""
@@ -122,13 +132,18 @@ class Journal:
         return self._next
 
     def write_entries(self, entries: Sequence[Entry]) -> None:
-        """Write records at their LSNs, which follow one another (or begin again after :meth:`abandon`)."""
+        """Write records at their LSNs, which follow one another; after a failure the same ones are given again.
+
+        Where the failed call had gone on to another segment, they begin a segment of their own, as they do after
+        :meth:`abandon`.
+        """
         pieces: list[bytes | memoryview] = []
         size = 0
         at = entries[0].lsn
         for entry in entries:
             place = entry.lsn - self._start + entry.size + SEGMENT_HEADER.size
-            if self._fd < 0 or (place > self._allocated and entry.lsn > self._start):
+            full = place > self._allocated and entry.lsn > self._start
+            if self._fd < 0 or full or entry.lsn < self._start:
                 self._write_pieces(pieces, at)
                 pieces, size, at = [], 0, entry.lsn
                 self._open_segment(entry.lsn, entry.size)
@@ -142,7 +157,9 @@ class Journal:
 
     def _write_pieces(self, pieces: list[bytes | memoryview], lsn: int) -> None:
         if pieces:
-            self._files.write(self._fd, b"".join(pieces), SEGMENT_HEADER.size + lsn - self._start)
+            data = b"".join(pieces)
+            self._ends[self._path] = max(self._ends[self._path], lsn + len(data))
+            self._files.write(self._fd, data, SEGMENT_HEADER.size + lsn - self._start)
 
     def _open_segment(self, lsn: int, size: int) -> None:
         tries = [number for start, number, _ in self.segments() if start == lsn]
@@ -160,7 +177,8 @@ class Journal:
             raise
         if self._fd >= 0:
             self._full.append(self._fd)
-        self._fd, self._start, self._allocated = fd, lsn, allocated
+        self._fd, self._path, self._start, self._allocated = fd, path, lsn, allocated
+        self._ends[path] = lsn
 
     def sync(self) -> None:
         """Make all that was written durable, full segments first."""
@@ -177,12 +195,14 @@ class Journal:
         self._full, self._fd = [], -1
 
     def cut(self, lsn: int) -> None:
-        """Remove the segments that hold nothing from ``lsn`` on."""
-        segments = self.segments()
-        for (_, _, path), (following, _, _) in itertools.pairwise(segments):
-            if following > lsn:
-                break
-            self._files.unlink(path)
+        """Remove the segments that hold nothing from ``lsn`` on, except the last.
+
+        A segment's own end decides and not where the next one starts: after a failure they overlap.
+        """
+        for _, _, path in self.segments()[:-1]:
+            if path != self._path and path in self._ends and self._ends[path] <= lsn:
+                self._files.unlink(path)
+                del self._ends[path]
 
     def close(self) -> None:
         """Give up the open segment."""

@@ -190,7 +190,9 @@ class JournalThread:
     def _sync(self) -> None:
         if self._rewrite:
             self._journal.abandon()
-            self._journal.write_entries([e for g in self._unsynced for e in g.entries])
+            entries = [e for g in self._unsynced for e in g.entries]
+            if entries:
+                self._journal.write_entries(entries)
             self._rewrite = False
         try:
             self._journal.sync()

@@ -104,7 +104,6 @@ class LogFile:
                     raise OSError(errno.EIO, damage[0])
                 again = [pack_log_record(r.kind, r.n, r.number, [bytes(r.body)]) for r in kept if r.offset < before]
                 self.replace([*again, *records])
-                self._distrusted = False
             else:
                 self.append(records)
                 self.sync()
@@ -122,13 +121,16 @@ class LogFile:
             self._files.write(fd, data, 0)
             self._files.sync(fd)
             self._files.rename(fresh, self._path)
-            self._files.sync_directory(self._path.parent)
         except OSError:
             self._files.close(fd)
             self._files.unlink(fresh)
             raise
+        # From here on the old file has no name: what would be appended to it would be lost.
         self.close()
         self._fd, self.size = fd, len(data)
+        self._distrusted = True
+        self._files.sync_directory(self._path.parent)
+        self._distrusted = False
 
     def close(self) -> None:
         if self._fd >= 0:

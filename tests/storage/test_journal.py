@@ -98,3 +98,69 @@ def test_after_abandon_the_same_records_go_to_another_file(tmp_path):
 def test_replay_begins_with_the_record_that_ends_above(tmp_path, start):
     write(tmp_path, 4)
     assert replay(tmp_path, start)[0] == list(range(start // SIZE, 4))
+
+
+class Failing(Files):
+    """Fails the writes whose turn it is."""
+
+    def __init__(self, *turns):
+        self.turns, self.writes = turns, 0
+
+    def write(self, fd, data, offset):
+        self.writes += 1
+        if self.writes in self.turns:
+            raise OSError(5, "Input/output error")
+        super().write(fd, data, offset)
+
+
+def test_a_write_that_failed_behind_a_full_segment_goes_through_again(tmp_path):
+    # Writes: header and records of the first segment, header of the second, and its records, which fail.
+    journal = Journal(tmp_path, Failing(4), 2 * SIZE + SEGMENT_HEADER.size)
+    entries = [entry(i * SIZE, i) for i in range(3)]
+    with pytest.raises(OSError, match="Input/output"):
+        journal.write_entries(entries)
+    journal.write_entries(entries)
+    journal.write_entries([entry(3 * SIZE, 3)])
+    journal.sync()
+    journal.close()
+    assert replay(tmp_path)[0] == [0, 1, 2, 3]
+
+
+def test_segments_that_overlap_after_a_failed_sync_are_replayed_in_order_and_kept(tmp_path):
+    journal = Journal(tmp_path, Files(), 3 * SIZE + SEGMENT_HEADER.size)
+    entries = [entry(i * SIZE, i) for i in range(5)]
+    journal.write_entries(entries)
+    journal.abandon()
+    again = [*entries[2:], entry(5 * SIZE, 5), entry(6 * SIZE, 6)]
+    journal.write_entries(again[:3])
+    journal.write_entries(again[3:])
+    journal.sync()
+    assert [start // SIZE for start, _, _ in journal.segments()] == [0, 2, 3, 5]
+    assert replay(tmp_path)[0] == list(range(7))
+    journal.cut(4 * SIZE)
+    assert replay(tmp_path, 4 * SIZE)[0] == [4, 5, 6]
+    journal.close()
+
+
+def test_what_one_of_two_overlapping_segments_lost_comes_from_the_other(tmp_path):
+    write(tmp_path, 4)
+    ((_, _, path),) = Journal(tmp_path, Files()).segments()
+    data = bytearray(path.read_bytes())
+    data[SEGMENT_HEADER.size + SIZE] ^= 1
+    path.write_bytes(data)
+    journal = Journal(tmp_path, Files(), 4096)
+    journal.write_entries([entry(i * SIZE, i) for i in range(1, 6)])
+    journal.close()
+    assert replay(tmp_path)[0] == list(range(6))
+
+
+def test_a_cut_spares_a_long_segment_whose_successor_begins_earlier(tmp_path):
+    journal = Journal(tmp_path, Files(), 2 * SIZE + SEGMENT_HEADER.size)
+    journal.write_entries([entry(i * SIZE, i) for i in range(4)])
+    journal.abandon()
+    big = Journal(tmp_path, Files(), 4096)
+    list(big.replay(0))
+    big.write_entries([entry(i * SIZE, i) for i in range(1, 6)])
+    big.cut(3 * SIZE)
+    assert replay(tmp_path, 3 * SIZE)[0] == [3, 4, 5]
+    big.close()
