@@ -22,6 +22,7 @@ from ingestd.storage.checkpoint import Committed, Plan, carry_out
 from ingestd.storage.errors import StorageError
 from ingestd.storage.fetch import fetch, find_silent
 from ingestd.storage.fileformat import JournalRecord, record_size
+from ingestd.storage.files import Files
 from ingestd.storage.home import Home
 from ingestd.storage.intake import Intake, Part, split
 from ingestd.storage.journal import SEGMENT_BYTES
@@ -71,14 +72,18 @@ class Store:
         post: Callable[[Callable[[], None]], Any],
         later: Callable[[float, Callable[[], None]], Any],
         fingerprint: str = "",
+        files: Files | None = None,
     ) -> None:
-        """``fingerprint`` of the rules: where it differs from the last start's, all series are matched anew."""
+        """``fingerprint`` of the rules: where it differs from the last start's, all series are matched anew.
+
+        ``files``: the operations on the disk, the operating system's own if None.
+        """
         self._settings = settings
         self._rules = rules
         self._fingerprint = fingerprint
         self._post = post
         self._later = later
-        self._home = Home(directory, settings.access, settings.segment_bytes)
+        self._home = Home(directory, settings.access, settings.segment_bytes, files)
         self.series = SeriesTable()
         self._intake = Intake(self.series.layouts, settings.lateness, settings.late_budget)
         self._planner = Planner(self._intake, settings.lateness, settings.journal_limit)
