@@ -53,11 +53,14 @@ class Planner:
         chosen = set(pending) if whole else self._due(view, clock, lsn, journal_from)
         expire = self._expired(view, min(clock, newest))
         chosen -= set(expire)
-        carry = [] if whole else self._to_carry(chosen, lsn, journal_from)
-        plan = Plan(view, lsn, 0, expire=expire, whole=whole, advance=bool(carry))
+        plan = Plan(view, lsn, 0, expire=expire, whole=whole)
+        plan.roll_up = [k for k in self._complete(view, clock, chosen) if k not in expire]
+        # A file says that it holds all its block's points below the plan's LSN: what is in memory goes in with it.
+        chosen.update(k for k in plan.roll_up if k in pending)
         for key in chosen:
             plan.write[key] = self._intake.freeze(key)
-        plan.roll_up = self._complete(view, clock, chosen)
+        carry = [] if whole else self._to_carry(chosen, lsn, journal_from)
+        plan.advance = bool(carry)
         carried = {id(overlay) for _, overlay in carry}
         needed = [
             layer.first_lsn
@@ -90,7 +93,8 @@ class Planner:
         return [
             (key, layer)
             for key, p in self._intake.pending.items()
-            if key not in chosen and not p.frozen
+            # Of several layers none: points carried over come after those of the other layers at replay.
+            if key not in chosen and not p.frozen and len(p.layers) == 1
             for layer in p.layers
             if isinstance(layer, Overlay) and len(layer) <= CARRY_POINTS and lsn - layer.first_lsn >= CARRY_SPAN
         ]
