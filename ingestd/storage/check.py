@@ -113,7 +113,7 @@ def _check_registry(files: Files, path: Path, report: Report) -> registry.Loaded
 
 
 def _check_manifest(files: Files, path: Path, report: Report) -> dict[Key, BlockRef]:
-    live, report.journal_from = manifest.decode(_log(files, path, MANIFEST_MAGIC, report))
+    live, report.journal_from, _ = manifest.decode(_log(files, path, MANIFEST_MAGIC, report))
     return live
 
 
@@ -197,7 +197,7 @@ def _inspect_log(files: Files, path: Path, magic: bytes) -> dict[str, Any]:
         found |= {"series": len(loaded.layout), "layouts": loaded.layouts, "profiles": loaded.profiles}
         found["damage"] = loaded.damage
     elif magic == MANIFEST_MAGIC:
-        live, journal_from = manifest.decode(records)
+        live, journal_from, _ = manifest.decode(records)
         found |= {"blocks": [{**k._asdict(), **r._asdict()} for k, r in live.items()], "journal_from": journal_from}
     return found
 

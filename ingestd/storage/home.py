@@ -35,6 +35,7 @@ class Opened:
     registry: registry.Loaded
     files: dict[Key, BlockRef]
     journal_from: int
+    expired: frozenset[Key]
 
 
 class Home:
@@ -85,7 +86,7 @@ class Home:
         records, damage = self._manifest.load()
         if damage:
             raise StorageError(f"{damage[0]}; ingestd check says more")
-        files, journal_from = manifest.decode(records)
+        files, journal_from, expired = manifest.decode(records)
         self._remove_unlisted(files)
         loaded = registry.decode(*self.registry.load())
         if loaded.incomplete:
@@ -93,7 +94,7 @@ class Home:
         self._notes += loaded.damage
         if loaded.forgotten > len(loaded.names.ids) + FEW_FORGOTTEN and not loaded.damage:
             self.registry.replace(registry.encode_all(loaded))
-        return Opened(loaded, files, journal_from)
+        return Opened(loaded, files, journal_from, frozenset(expired))
 
     def _remove_unlisted(self, files: Mapping[Key, BlockRef]) -> None:
         """Files that no commit names: a checkpoint was interrupted before it, or its removals after it."""
@@ -128,16 +129,18 @@ class Home:
         if self._manifest.size > manifest.REWRITE_BYTES:
             try:
                 records, _, _ = read_log(self._files, self._directory / "manifest.log", MANIFEST_MAGIC)
-                files, journal_from = manifest.decode(records)
-                self._manifest.replace([manifest.encode_commit(files, {}, journal_from)])
+                self._manifest.replace([manifest.decode(records).encode()])
             except OSError as e:
                 # The commit stands; a shorter manifest can wait for the next one.
                 log.warning("manifest: rewriting it failed: %s", e)
 
     def remove(self, files: Mapping[Key, BlockRef]) -> None:
-        """Unlink block files that a commit removed."""
+        """Unlink block files that a commit removed; what cannot be unlinked is unlinked at the next start."""
         for key, ref in files.items():
-            self._blocks.remove(key, ref.generation)
+            try:
+                self._blocks.remove(key, ref.generation)
+            except OSError as e:
+                log.warning("a block file that is not needed stays: %s", e)
 
     def close(self) -> None:
         """Close everything and give up the lock."""

@@ -101,6 +101,7 @@ class Store:
         self._flushes: list[tuple[int, Future[None]]] = []
         self._clock = 0
         self._replayed = 0
+        self._expired: frozenset[Key] = frozenset()
         self._forgetting: Future[Ids] | None = None
         self._forget_at = 0
         self.on_forget: Callable[[Ids], None] | None = None
@@ -124,6 +125,7 @@ class Store:
         self._intake.count_members(self.series.layout_of[: len(self.series)])
         self._view = self._view.changed(loaded.files, {})
         self._journal_from = loaded.journal_from
+        self._expired = loaded.expired
         self._replayed = self._replay(loaded.journal_from)
         top = max([loaded.journal_from, self._home.journal.end, *(ref.lsn for ref in loaded.files.values())])
         self._lsn = self._home.journal.start(top)
@@ -235,7 +237,7 @@ class Store:
     def _take(self, part: Part, lsn: int, clock: int, *, recovering: bool = False) -> None:
         if recovering:
             ref = self._view.files.get(part.key)
-            if ref is not None and lsn < ref.lsn:
+            if part.key in self._expired or (ref is not None and lsn < ref.lsn):
                 return
         if self._intake.put(part, lsn, clock) and not recovering:
             layers = tuple(self._intake.pending[part.key].layers)

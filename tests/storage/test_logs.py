@@ -28,7 +28,10 @@ def records(encoded):
 def test_manifest_round_trip(files, lsn, data):
     gone = data.draw(st.lists(st.sampled_from(sorted(files)), unique=True)) if files else []
     log = [manifest.encode_commit(files, {}, 1), manifest.encode_commit({}, {k: files[k] for k in gone}, lsn)]
-    assert manifest.decode(records(log)) == ({k: r for k, r in files.items() if k not in gone}, lsn)
+    state = manifest.decode(records(log))
+    assert state.files == {k: r for k, r in files.items() if k not in gone}
+    assert state.journal_from == lsn
+    assert set(state.expired) == set(gone)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), min_size=1, max_size=9), st.data())
