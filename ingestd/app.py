@@ -61,6 +61,8 @@ DRAIN_SECONDS: Final = 60.0
 """How long SIGTERM waits for the last checkpoint; after it the journal alone holds the rest, and nothing is lost."""
 FLUSH_SECONDS: Final = 30.0
 """How long POST /flush waits before it answers that the checkpoint goes on."""
+RESERVED_DESCRIPTORS: Final = 1536
+"""512 open block files, 1,000 HTTP connections and a few: a flood of connections must not take these."""
 EVENTS_WAITING: Final = 1000
 """Notifications that wait to be written; each is synced, so a flood of them comes faster than a disk can take."""
 OWN_BRANCH: Final = "ingestd"
@@ -88,7 +90,9 @@ def graphite_settings(settings: Settings) -> GraphiteSettings:
     """The Graphite listener's part of the settings."""
     limits = settings.limits
     return GraphiteSettings(
-        StreamSettings(limits.line, settings.graphite.max_connections, settings.graphite.idle_timeout),
+        StreamSettings(
+            limits.line, min(settings.graphite.max_connections, spare_descriptors()), settings.graphite.idle_timeout
+        ),
         PathLimits(limits.path_length, limits.path_depth, limits.path_tags),
         settings.graphite.receive_buffer,
     )
@@ -425,6 +429,12 @@ def raise_descriptor_limit() -> None:
     """Allow as many descriptors as the system lets us: each idle connection takes one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def spare_descriptors() -> int:
+    """Descriptors for connections of clients: what block files, the journal and HTTP need is left out."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft - RESERVED_DESCRIPTORS, soft // 2)
 
 
 async def _main(settings: Settings) -> int:

@@ -32,6 +32,12 @@ _RECHECK: Final = 0.05
 """Seconds until a saturated store is asked again, should nobody call ``resume``."""
 
 
+FIRST_READ: Final = 4096
+"""Bytes of a connection's first read: enough to see whether it sends lines, cheap to find out that it does not."""
+_SUSPECTS_SHARE: Final = 0.002
+"""Seconds of each turn of the loop for connections that send garbage."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
     """Limits of a TCP listener."""
@@ -45,12 +51,16 @@ class StreamSettings:
 
 
 class _Connection:
-    __slots__ = ("last", "sock", "splitter")
+    __slots__ = ("last", "size", "sock", "splitter", "suspect")
 
     def __init__(self, sock: socket.socket, limit: int, now: float) -> None:
         self.sock = sock
         self.splitter = LineSplitter(limit)
         self.last = now
+        self.size = FIRST_READ
+        """Bytes of the next read."""
+        self.suspect = False
+        """Its last lines were garbage, more than half of them."""
 
 
 class StreamListener:
@@ -68,6 +78,10 @@ class StreamListener:
         self._listening: list[socket.socket] = []
         self._connections: set[_Connection] = set()
         self._parked: dict[_Connection, None] = {}
+        self._suspects: dict[_Connection, None] = {}
+        self._hearing = False
+        self.evicted = 0
+        """Connections that sent garbage and were closed to make room for others."""
         self._held = False
         self._recheck: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -141,7 +155,7 @@ class StreamListener:
                     self._loop.call_later(_RETRY_ACCEPT, self._accept_again, listening)
                     return False
                 continue  # that client has gone already
-            if len(self._connections) >= self._settings.connections:
+            if len(self._connections) >= self._settings.connections and not self._evict():
                 self.refused += 1
                 sock.close()
                 continue
@@ -149,6 +163,15 @@ class StreamListener:
             connection = _Connection(sock, self._settings.line, self._loop.time())
             self._connections.add(connection)
             self._loop.add_reader(sock, self._read, connection)
+        return True
+
+    def _evict(self) -> bool:
+        """Close the connection that has waited longest among those that send garbage. Return whether there was one."""
+        suspect = next(iter(self._suspects), None)
+        if suspect is None:
+            return False
+        self.evicted += 1
+        self._end(suspect)
         return True
 
     def _accept_again(self, listening: socket.socket) -> None:
@@ -161,8 +184,31 @@ class StreamListener:
             self._parked[connection] = None
             if self._recheck is None:
                 self._recheck = self._loop.call_later(_RECHECK, self._check_again)
+        elif connection.suspect:
+            self._loop.remove_reader(connection.sock)
+            self._suspects[connection] = None
+            if not self._hearing:
+                self._hearing = True
+                self._loop.call_soon(self._hear_suspects)
         else:
             self._take(connection)
+
+    def _hear_suspects(self) -> None:
+        """Read from those that send garbage, in turn, for a small part of each turn of the loop.
+
+        Who sends points is read at once, and so does not wait behind thousands of reads of garbage.
+        """
+        deadline = self._loop.time() + _SUSPECTS_SHARE
+        while self._suspects and self._loop.time() < deadline:
+            suspect = next(iter(self._suspects))
+            del self._suspects[suspect]
+            if not (self._held or self._pipeline.saturated):
+                self._take(suspect)
+            if suspect in self._connections:
+                self._loop.add_reader(suspect.sock, self._read, suspect)
+        self._hearing = bool(self._suspects)
+        if self._hearing:
+            self._loop.call_soon(self._hear_suspects)
 
     def _check_again(self) -> None:
         self._recheck = None
@@ -176,7 +222,7 @@ class StreamListener:
     def _take(self, connection: _Connection) -> bool:
         """One read and what it brings. Return whether there may be more."""
         try:
-            size = connection.sock.recv_into(self._buffer)
+            size = connection.sock.recv_into(self._buffer[: connection.size])
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:  # reset by the client: what came before it counts
@@ -185,18 +231,22 @@ class StreamListener:
             self._end(connection)
             return False
         connection.last = self._loop.time()
+        connection.size = READ_SIZE
         splitter = connection.splitter
         before = splitter.too_long
         lines = splitter.feed(bytes(self._buffer[:size]))
         self._pipeline.refuse(self._books, "too_long", splitter.too_long - before)
         if lines:
-            self._pipeline.accept(self._books, self._parse(lines))
+            parsed = self._parse(lines)
+            connection.suspect = 2 * sum(parsed.rejected.values()) > parsed.received
+            self._pipeline.accept(self._books, parsed)
         return True
 
     def _end(self, connection: _Connection) -> None:
         """Close a connection; a last line without LF may be cut short and is not stored."""
         self._connections.discard(connection)
         self._parked.pop(connection, None)
+        self._suspects.pop(connection, None)
         self._loop.remove_reader(connection.sock)
         connection.sock.close()
         if connection.splitter.close():
