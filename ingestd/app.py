@@ -376,12 +376,21 @@ class Daemon:
             "ledger": self.ledger.as_dict(),
             **store,
             "listening": self.listening,
+            "connections": self._connections(),
             "parser": PARSER,
             "uptime_seconds": round(time.time() - self._started, 1),
             "memory_bytes": resident_bytes(),
             "events": len(self._events),
             "events_lost": self._events_lost,
             "python": sys.version.split()[0],
+        }
+
+    def _connections(self) -> dict[str, int]:
+        graphite = [x for x in self._listeners if isinstance(x, GraphiteListener)]
+        return {
+            "open": sum(x.connections for x in graphite),
+            "refused": sum(x.refused_connections for x in graphite),
+            "evicted": sum(x.evicted_connections for x in graphite),
         }
 
     def _prometheus(self) -> str:

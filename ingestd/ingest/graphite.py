@@ -66,6 +66,11 @@ class GraphiteListener:
         """TCP connections closed at once because there were too many."""
         return self._streams.refused
 
+    @property
+    def evicted_connections(self) -> int:
+        """TCP connections that sent garbage and were closed to make room for others."""
+        return self._streams.evicted
+
     async def start(self) -> None:
         """Open all sockets and read from them. Raises :class:`IngestError`, with nothing left open."""
         pairs: list[tuple[socket.socket, socket.socket]] = []

@@ -34,6 +34,10 @@ _RECHECK: Final = 0.05
 
 FIRST_READ: Final = 4096
 """Bytes of a connection's first read: enough to see whether it sends lines, cheap to find out that it does not."""
+SUSPECTS_MAX: Final = 1000
+"""Connections that send nothing but garbage; beyond, the oldest is closed: each holds buffers of the kernel."""
+_SILENT: Final = 30.0
+"""Seconds of silence after which a connection is looked at: 10,000 of them cost 10 ms of CPU a look."""
 _SUSPECTS_SHARE: Final = 0.002
 """Seconds of each turn of the loop for connections that send garbage."""
 
@@ -51,7 +55,7 @@ class StreamSettings:
 
 
 class _Connection:
-    __slots__ = ("last", "size", "sock", "splitter", "suspect")
+    __slots__ = ("last", "size", "sock", "splitter")
 
     def __init__(self, sock: socket.socket, limit: int, now: float) -> None:
         self.sock = sock
@@ -59,8 +63,6 @@ class _Connection:
         self.last = now
         self.size = FIRST_READ
         """Bytes of the next read."""
-        self.suspect = False
-        """Its last lines were garbage, more than half of them."""
 
 
 class StreamListener:
@@ -79,6 +81,9 @@ class StreamListener:
         self._connections: set[_Connection] = set()
         self._parked: dict[_Connection, None] = {}
         self._suspects: dict[_Connection, None] = {}
+        """Connections whose last lines were all garbage; the oldest first."""
+        self._waiting: dict[_Connection, None] = {}
+        """Suspects that can be read."""
         self._hearing = False
         self.evicted = 0
         """Connections that sent garbage and were closed to make room for others."""
@@ -163,10 +168,12 @@ class StreamListener:
             connection = _Connection(sock, self._settings.line, self._loop.time())
             self._connections.add(connection)
             self._loop.add_reader(sock, self._read, connection)
+            # A connection that was reset before it is watched is never reported by libuv: look at once.
+            self._read(connection)
         return True
 
     def _evict(self) -> bool:
-        """Close the connection that has waited longest among those that send garbage. Return whether there was one."""
+        """Close the connection that has sent garbage for longest. Return whether there was one."""
         suspect = next(iter(self._suspects), None)
         if suspect is None:
             return False
@@ -184,9 +191,9 @@ class StreamListener:
             self._parked[connection] = None
             if self._recheck is None:
                 self._recheck = self._loop.call_later(_RECHECK, self._check_again)
-        elif connection.suspect:
+        elif connection in self._suspects:
             self._loop.remove_reader(connection.sock)
-            self._suspects[connection] = None
+            self._waiting[connection] = None
             if not self._hearing:
                 self._hearing = True
                 self._loop.call_soon(self._hear_suspects)
@@ -199,14 +206,14 @@ class StreamListener:
         Who sends points is read at once, and so does not wait behind thousands of reads of garbage.
         """
         deadline = self._loop.time() + _SUSPECTS_SHARE
-        while self._suspects and self._loop.time() < deadline:
-            suspect = next(iter(self._suspects))
-            del self._suspects[suspect]
+        while self._waiting and self._loop.time() < deadline:
+            suspect = next(iter(self._waiting))
+            del self._waiting[suspect]
             if not (self._held or self._pipeline.saturated):
                 self._take(suspect)
             if suspect in self._connections:
                 self._loop.add_reader(suspect.sock, self._read, suspect)
-        self._hearing = bool(self._suspects)
+        self._hearing = bool(self._waiting)
         if self._hearing:
             self._loop.call_soon(self._hear_suspects)
 
@@ -238,8 +245,13 @@ class StreamListener:
         self._pipeline.refuse(self._books, "too_long", splitter.too_long - before)
         if lines:
             parsed = self._parse(lines)
-            connection.suspect = 2 * sum(parsed.rejected.values()) > parsed.received
+            if parsed.received and parsed.rejected.get("malformed", 0) == parsed.received:
+                self._suspects.setdefault(connection)
+            else:
+                self._suspects.pop(connection, None)
             self._pipeline.accept(self._books, parsed)
+            if len(self._suspects) > SUSPECTS_MAX:
+                self._evict()
         return True
 
     def _end(self, connection: _Connection) -> None:
@@ -247,18 +259,25 @@ class StreamListener:
         self._connections.discard(connection)
         self._parked.pop(connection, None)
         self._suspects.pop(connection, None)
+        self._waiting.pop(connection, None)
         self._loop.remove_reader(connection.sock)
         connection.sock.close()
         if connection.splitter.close():
             self._pipeline.refuse(self._books, "malformed", 1)
 
     def _schedule_sweep(self) -> None:
-        if self._settings.idle_timeout:
-            self._sweep = self._loop.call_later(max(0.05, self._settings.idle_timeout / 4), self._close_idle)
+        period = min(_SILENT, self._settings.idle_timeout / 4 or _SILENT)
+        self._sweep = self._loop.call_later(max(0.05, period), self._look_after_silent)
 
-    def _close_idle(self) -> None:
-        """Close all connections that have been silent for too long: one timer for all of them."""
-        oldest = self._loop.time() - self._settings.idle_timeout
-        for connection in [c for c in self._connections if c.last < oldest and c not in self._parked]:
-            self._end(connection)
+    def _look_after_silent(self) -> None:
+        """Close connections that have been silent for too long, or were reset without a word from the loop.
+
+        One timer for all of them: libuv stops watching a socket that has data and an error at once, and says nothing.
+        """
+        now, timeout = self._loop.time(), self._settings.idle_timeout
+        for connection in [c for c in self._connections if c not in self._parked and c not in self._waiting]:
+            if timeout and connection.last < now - timeout:
+                self._end(connection)
+            elif connection.last < now - _SILENT and not (self._held or self._pipeline.saturated):
+                self._take(connection)
         self._schedule_sweep()

@@ -337,6 +337,69 @@ def test_idle_connections_are_closed_when_asked_for(house, run) -> None:
     assert len(house.store.points) == 1
 
 
+def test_points_do_not_wait_behind_garbage(house, run) -> None:
+    """What stands in the kernel's buffers of many connections that send garbage is read beside the points."""
+    senders, garbage = 30, b"garbage\n" * 5000
+
+    async def scene() -> None:
+        graphite = listener(house)
+        await graphite.start()
+        writers = [(await connect(graphite))[1] for _ in range(senders)]
+        _, modest = await connect(graphite)
+        for writer in writers:
+            writer.write(garbage)
+        modest.write(b"modest 1 %d\n" % NOW)
+        await house.until(lambda: house.store.points)
+        heard = house.ledger.as_dict()["rejected"].get("malformed", 0)
+        assert heard < senders * 5000 // 2
+        await house.received(senders * 5000 + 1)
+        for writer in [*writers, modest]:
+            writer.close()
+        await graphite.stop()
+
+    run(scene())
+    assert house.balanced()
+
+
+def test_resets_leave_no_connection(house, run, monkeypatch) -> None:
+    """Data and a reset that come together are reported by no loop that stands on libuv."""
+    monkeypatch.setattr(streams, "_SILENT", 0.05)
+
+    async def scene() -> None:
+        graphite = listener(house)
+        await graphite.start()
+        host, port = graphite.addresses["graphite/tcp"].rsplit(":", 1)
+        for _ in range(100):
+            with socket.create_connection((host, int(port))) as sock:
+                sock.sendall(b"cut.off 1 17")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await asyncio.sleep(0)
+        await send(graphite, b"a 1 %d\n" % NOW)
+        await house.until(lambda: graphite.connections == 0)
+        await graphite.stop()
+
+    run(scene())
+    assert house.balanced()
+
+
+def test_garbage_makes_room_for_others(house, run) -> None:
+    async def scene() -> None:
+        graphite = listener(house, connections=2)
+        await graphite.start()
+        (reader, garbled), (_, silent) = await connect(graphite), await connect(graphite)
+        garbled.write(b"garbage\n" * 10)
+        await house.received(10)
+        await send(graphite, b"a 1 %d\n" % NOW)
+        assert await reader.read() == b""
+        assert graphite.refused_connections == 0
+        garbled.close()
+        silent.close()
+        await graphite.stop()
+
+    run(scene())
+    assert len(house.store.points) == 1
+
+
 def test_an_endless_sender_starves_nobody(house, run) -> None:
     async def scene() -> None:
         graphite = listener(house)

@@ -24,8 +24,6 @@ def random_bytes(graphite, collectd, done):
     while not done.is_set():
         with socket.create_connection(graphite) as s:
             s.sendall(RANDOM.randbytes(65536))
-            s.shutdown(socket.SHUT_WR)
-            s.recv(1)
 
 
 def endless_line(graphite, collectd, done):
@@ -39,7 +37,6 @@ def reset_in_mid_line(graphite, collectd, done):
         with socket.create_connection(graphite) as s:
             s.sendall(b"cut.off 1 17")
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        done.wait(0.001)
 
 
 def hostile(graphite, collectd, done):
