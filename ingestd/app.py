@@ -25,15 +25,15 @@ import uvloop
 from aiohttp import web
 
 from ingestd import __version__
+from ingestd.build import graphite_settings, make_collectd_parser, raise_descriptor_limit, store_settings
 from ingestd.config import ConfigError, Settings, make_rules, parse_address
 from ingestd.index.globs import Globs
 from ingestd.index.names import NameIndexError, Names
 from ingestd.index.tags import canonical_path
-from ingestd.ingest.collectd import CollectdListener, WatchedFile
-from ingestd.ingest.graphite import GraphiteListener, GraphiteSettings
+from ingestd.ingest.collectd import CollectdListener
+from ingestd.ingest.graphite import GraphiteListener
 from ingestd.ingest.pipeline import IngestError, Pipeline, SeriesLimits
 from ingestd.ingest.sockets import Listener
-from ingestd.ingest.streams import StreamSettings
 from ingestd.points import Batch, Ids
 from ingestd.query.evaluate import Request, run
 from ingestd.query.grid import Series
@@ -44,15 +44,10 @@ from ingestd.serve.http import make_app, runner_options
 from ingestd.storage.errors import StorageError
 from ingestd.storage.events import EventLog
 from ingestd.storage.files import Files
-from ingestd.storage.journal_thread import Durability
-from ingestd.storage.store import Store, StoreSettings
+from ingestd.storage.store import Store
 from ingestd.telemetry import Ledger, exposition, set_up_logging
-from ingestd.wire.collectd import SEVERITIES, CollectdParser, Notification
+from ingestd.wire.collectd import SEVERITIES, Notification
 from ingestd.wire.framing import WireError
-from ingestd.wire.graphite_names import NamingOptions
-from ingestd.wire.lines import PathLimits
-from ingestd.wire.seal import Level, Security, parse_auth_file, parse_level
-from ingestd.wire.typesdb import builtin_types, parse_types_db
 
 log = logging.getLogger(__name__)
 
@@ -61,74 +56,12 @@ DRAIN_SECONDS: Final = 60.0
 """How long SIGTERM waits for the last checkpoint; after it the journal alone holds the rest, and nothing is lost."""
 FLUSH_SECONDS: Final = 30.0
 """How long POST /flush waits before it answers that the checkpoint goes on."""
-RESERVED_DESCRIPTORS: Final = 1536
-"""512 open block files, 1,000 HTTP connections and a few: a flood of connections must not take these."""
 EVENTS_WAITING: Final = 1000
 """Notifications that wait to be written; each is synced, so a flood of them comes faster than a disk can take."""
 OWN_BRANCH: Final = "ingestd"
 """The daemon's own series. Wildcards do not enter it unless it is named, so that `*.*` means the fleet's series."""
 LISTENERS_FILE: Final = "listeners.json"
 PARSER: Final = "pure Python and numpy"
-
-
-def store_settings(settings: Settings) -> StoreSettings:
-    """The store's part of the settings."""
-    journal = settings.journal
-    return StoreSettings(
-        future=int(settings.limits.future),
-        lateness=int(settings.storage.lateness),
-        forget_after=int(settings.storage.forget_after),
-        in_flight=settings.limits.in_flight,
-        journal_limit=journal.limit,
-        late_budget=settings.storage.late_budget,
-        access=settings.storage.access,
-        durability=Durability(journal.fsync, journal.interval, journal.bytes),
-    )
-
-
-def graphite_settings(settings: Settings) -> GraphiteSettings:
-    """The Graphite listener's part of the settings."""
-    limits = settings.limits
-    return GraphiteSettings(
-        StreamSettings(
-            limits.line, min(settings.graphite.max_connections, spare_descriptors()), settings.graphite.idle_timeout
-        ),
-        PathLimits(limits.path_length, limits.path_depth, limits.path_tags),
-        settings.graphite.receive_buffer,
-    )
-
-
-def make_collectd_parser(settings: Settings) -> tuple[CollectdParser, list[WatchedFile]]:
-    """collectd's parser, and the files whose change it follows. Raises WireError."""
-    collectd = settings.collectd
-    level = parse_level(collectd.security.level)
-    auth_file = collectd.security.auth_file
-    if not auth_file and level is not Level.NONE:
-        raise WireError(f"collectd security level {level.name.lower()} needs an AuthFile")
-    security = Security(level, {}) if auth_file else Security(level)
-    parser = CollectdParser(
-        builtin_types(),
-        NamingOptions(**collectd.names.model_dump()),
-        security,
-        store_rates=collectd.store_rates,
-        interval=collectd.interval,
-    )
-    texts: dict[Path, str] = {}
-
-    def take_types(path: Path, text: str) -> None:
-        texts[path] = text
-        types = builtin_types()
-        for other in collectd.types_db:
-            types = parse_types_db(texts.get(other, ""), types)
-        parser.types = types
-
-    def take_users(text: str) -> None:
-        parser.security = Security(level, parse_auth_file(text))
-
-    watched = [WatchedFile(path, lambda text, path=path: take_types(path, text)) for path in collectd.types_db]  # type: ignore[misc]
-    if auth_file:
-        watched.append(WatchedFile(auth_file, take_users))
-    return parser, watched
 
 
 class Daemon:
@@ -432,18 +365,6 @@ def resident_bytes() -> int:
     """Memory that this process has in RAM."""
     with Path("/proc/self/statm").open() as f:
         return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the system lets us: each idle connection takes one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def spare_descriptors() -> int:
-    """Descriptors for connections of clients: what block files, the journal and HTTP need is left out."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(soft - RESERVED_DESCRIPTORS, soft // 2)
 
 
 async def _main(settings: Settings) -> int:

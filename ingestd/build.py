@@ -1,0 +1,95 @@
+"""From the settings to what each floor wants to know: part of the composition root."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import Final
+
+from ingestd.config import Settings
+from ingestd.ingest.collectd import WatchedFile
+from ingestd.ingest.graphite import GraphiteSettings
+from ingestd.ingest.streams import StreamSettings
+from ingestd.storage.journal_thread import Durability
+from ingestd.storage.store import StoreSettings
+from ingestd.wire.collectd import CollectdParser
+from ingestd.wire.framing import WireError
+from ingestd.wire.graphite_names import NamingOptions
+from ingestd.wire.lines import PathLimits
+from ingestd.wire.seal import Level, Security, parse_auth_file, parse_level
+from ingestd.wire.typesdb import builtin_types, parse_types_db
+
+RESERVED_DESCRIPTORS: Final = 1536
+"""512 open block files, 1,000 HTTP connections and a few: a flood of connections must not take these."""
+
+
+def store_settings(settings: Settings) -> StoreSettings:
+    """The store's part of the settings."""
+    journal = settings.journal
+    return StoreSettings(
+        future=int(settings.limits.future),
+        lateness=int(settings.storage.lateness),
+        forget_after=int(settings.storage.forget_after),
+        in_flight=settings.limits.in_flight,
+        journal_limit=journal.limit,
+        late_budget=settings.storage.late_budget,
+        access=settings.storage.access,
+        durability=Durability(journal.fsync, journal.interval, journal.bytes),
+    )
+
+
+def graphite_settings(settings: Settings) -> GraphiteSettings:
+    """The Graphite listener's part of the settings."""
+    limits = settings.limits
+    return GraphiteSettings(
+        StreamSettings(
+            limits.line, min(settings.graphite.max_connections, spare_descriptors()), settings.graphite.idle_timeout
+        ),
+        PathLimits(limits.path_length, limits.path_depth, limits.path_tags),
+        settings.graphite.receive_buffer,
+    )
+
+
+def make_collectd_parser(settings: Settings) -> tuple[CollectdParser, list[WatchedFile]]:
+    """collectd's parser, and the files whose change it follows. Raises WireError."""
+    collectd = settings.collectd
+    level = parse_level(collectd.security.level)
+    auth_file = collectd.security.auth_file
+    if not auth_file and level is not Level.NONE:
+        raise WireError(f"collectd security level {level.name.lower()} needs an AuthFile")
+    security = Security(level, {}) if auth_file else Security(level)
+    parser = CollectdParser(
+        builtin_types(),
+        NamingOptions(**collectd.names.model_dump()),
+        security,
+        store_rates=collectd.store_rates,
+        interval=collectd.interval,
+    )
+    texts: dict[Path, str] = {}
+
+    def take_types(path: Path, text: str) -> None:
+        texts[path] = text
+        types = builtin_types()
+        for other in collectd.types_db:
+            types = parse_types_db(texts.get(other, ""), types)
+        parser.types = types
+
+    def take_users(text: str) -> None:
+        parser.security = Security(level, parse_auth_file(text))
+
+    watched = [WatchedFile(path, lambda text, path=path: take_types(path, text)) for path in collectd.types_db]  # type: ignore[misc]
+    if auth_file:
+        watched.append(WatchedFile(auth_file, take_users))
+    return parser, watched
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the system lets us: each idle connection takes one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def spare_descriptors() -> int:
+    """Descriptors for connections of clients: what block files, the journal and HTTP need is left out."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft - RESERVED_DESCRIPTORS, soft // 2)
