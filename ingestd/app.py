@@ -87,7 +87,6 @@ class Daemon:
         self._reader = LocalReader(self._globs, self._store)
         self._events: EventLog
         self._listeners: list[Listener] = []
-        self._http_sites: list[web.TCPSite] = []
         self._http_addresses: list[tuple[str, str]] = []
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -155,9 +154,7 @@ class Daemon:
         await self._runner.setup()
         for text in settings.http.listen:
             host, port = parse_address(text)
-            site = web.TCPSite(self._runner, host, port)
-            await site.start()
-            self._http_sites.append(site)
+            await web.TCPSite(self._runner, host, port).start()
         for address in self._runner.addresses:
             shown = f"[{address[0]}]" if ":" in address[0] else address[0]
             self._http_addresses.append(("http", f"{shown}:{address[1]}"))
@@ -282,10 +279,14 @@ class Daemon:
         times = np.full(len(ids), clock, np.int64)
         self._store.accept(Batch(ids, times, np.array(list(values.values()))), clock, None)
 
-    async def _flush(self) -> None:
+    async def _write_all(self, patience: float) -> None:
+        """Write as blocks what is in memory. Raises TimeoutError after ``patience`` seconds, while it goes on."""
         self._store.tick(self._pipeline.clock())
+        await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._store.flush())), patience)
+
+    async def _flush(self) -> None:
         try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._store.flush())), FLUSH_SECONDS)
+            await self._write_all(FLUSH_SECONDS)
         except TimeoutError:
             raise StorageError(self._store.failure or "the checkpoint takes long; it goes on") from None
 
@@ -348,8 +349,7 @@ class Daemon:
         for task in self._tasks:
             task.cancel()
         try:
-            self._store.tick(self._pipeline.clock())
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._store.flush())), DRAIN_SECONDS)
+            await self._write_all(DRAIN_SECONDS)
         except TimeoutError:
             log.error("no checkpoint within %g s (%s); the journal holds the rest", DRAIN_SECONDS, self._store.failure)
         if self._runner is not None:

@@ -51,9 +51,9 @@ class Planner:
         """
         pending = self._intake.pending
         chosen = set(pending) if whole else self._due(view, clock, lsn, journal_from)
-        expire = self._expired(view, min(clock, newest))
-        chosen -= set(expire)
-        plan = Plan(view, lsn, 0, expire=expire, whole=whole)
+        expire = set(self._expired(view, min(clock, newest)))
+        chosen -= expire
+        plan = Plan(view, lsn, 0, expire=list(expire), whole=whole)
         plan.roll_up = [k for k in self._complete(view, clock, chosen) if k not in expire]
         # A file says that it holds all its block's points below the plan's LSN: what is in memory goes in with it.
         chosen.update(k for k in plan.roll_up if k in pending)
@@ -65,7 +65,7 @@ class Planner:
         needed = [
             layer.first_lsn
             for key, p in pending.items()
-            if key not in chosen and key not in set(expire)
+            if key not in chosen and key not in expire
             for layer in p.layers
             if id(layer) not in carried
         ]
@@ -135,14 +135,12 @@ class Planner:
             # Blocks that share a coarse slot go together, so that it is never computed again from a part of them.
             unit = 1 if last else layout.archives[key.archive + 1].step
             end = -(-layout.span(key)[1] // unit) * unit
-            if end > horizon - archive.retention or key in self._frozen():
+            held = self._intake.pending.get(key)
+            if end > horizon - archive.retention or (held is not None and held.frozen):
                 continue
-            if last or (key not in self._intake.pending and self._rolled_up(view, layout, key)):
+            if last or (held is None and self._rolled_up(view, layout, key)):
                 expired.append(key)
         return expired
-
-    def _frozen(self) -> set[Key]:
-        return {key for key, p in self._intake.pending.items() if p.frozen}
 
     @staticmethod
     def _rolled_up(view: View, layout: Layout, key: Key) -> bool:
@@ -152,7 +150,6 @@ class Planner:
                 return False
         return True
 
-    def need(self, view: View) -> int:
+    def need(self) -> int:
         """Bytes of disk that writing all that is in memory takes, with the coarse blocks that follow."""
-        del view
         return 2 * sum(p.nbytes for p in self._intake.pending.values()) + (16 << 20)

@@ -311,7 +311,7 @@ class Store:
     def tick(self, clock: int) -> None:
         """Once a second: watch the disk, close blocks that are due, roll up, expire."""
         self._clock = max(self._clock, clock)
-        short = self._home.free_bytes() < self._planner.need(self._view)
+        short = self._home.free_bytes() < self._planner.need()
         if short and not self._low_space:
             log.error("too little free space for the next checkpoint: reading stops")
         self._low_space = short
