@@ -1,9 +1,12 @@
-"""What all tests share: programs that a fresh machine may lack."""
+"""What all tests share: programs that a fresh machine may lack, short and full forms, figures for the record."""
 
 import os
 import shutil
 
 import pytest
+
+SOAK = os.environ.get("INGESTD_SOAK") == "1"
+_FIGURES = pytest.StashKey[list[str]]()
 
 
 def _require(program):
@@ -19,3 +22,23 @@ def _require(program):
 def require():
     """``require(program)``: its file; skips without it, or fails where INGESTD_REQUIRE_SERVICES=1."""
     return _require
+
+
+@pytest.fixture(scope="session")
+def effort():
+    """``effort(short, full)``: ``full`` where INGESTD_SOAK=1, as ``make soak`` sets it, else ``short``."""
+    return lambda short, full: full if SOAK else short
+
+
+@pytest.fixture
+def figure(request):
+    """``figure(text)``: a line of result, printed at the end of the run: what docs/reliability.md keeps."""
+    return lambda text: request.config.stash.setdefault(_FIGURES, []).append(f"{request.node.nodeid}: {text}")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    figures = config.stash.get(_FIGURES, [])
+    if figures:
+        terminalreporter.section("figures")
+    for line in figures:
+        terminalreporter.write_line(line)
