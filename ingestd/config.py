@@ -11,9 +11,9 @@ import textwrap
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ingestd.storage.schema import SchemaError, SchemaRules, load_rules
 
@@ -82,6 +82,27 @@ class Server(_Table):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level logged.")
 
 
+class Tls(_Table):
+    certificate: Path | Literal[""] = Field(
+        "", description="PEM file of the certificate and its chain; empty = no TLS."
+    )
+    key: Path | Literal[""] = Field("", description="PEM file of its key; empty = in the certificate's file.")
+    client_ca: Path | Literal[""] = Field(
+        "", description="PEM file of the authorities that clients' certificates need."
+    )
+    client_certificates: Literal["off", "optional", "required"] = Field(
+        "off", description="Whether clients show certificates of client_ca; required refuses all others."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.client_certificates != "off" and not (self.certificate and self.client_ca):
+            raise ValueError("client_certificates needs certificate and client_ca")
+        if (self.key or self.client_ca) and not self.certificate:
+            raise ValueError("there is no certificate")
+        return self
+
+
 class Graphite(_Table):
     listen: Addresses = Field(
         ("127.0.0.1:2003",), description='Addresses of TCP and UDP, or "off". Loopback: the protocol has no passwords.'
@@ -95,6 +116,7 @@ class Graphite(_Table):
     receive_buffer: Size = Field(
         8 << 20, ge=4096, description="Bytes of a UDP socket's buffer: a burst between two turns of the loop."
     )
+    tls: Tls = Field(default_factory=Tls)
 
 
 class CollectdNames(_Table):
@@ -153,6 +175,13 @@ class Journal(_Table):
     limit: Size = Field(1 << 30, ge=1 << 20, description="Bytes of journal that force a checkpoint: bounds the replay.")
 
 
+class PrefixLimits(_Table):
+    prefix: str = Field(min_length=1, max_length=4096, description="How the paths begin.")
+    series: int = Field(0, ge=0, description="Series in all; 0 = no limit.")
+    series_per_second: float = Field(0.0, ge=0, allow_inf_nan=False, description="New series; 0 = no limit.")
+    points_per_second: float = Field(0.0, ge=0, allow_inf_nan=False, description="Points; 0 = no limit.")
+
+
 class Limits(_Table):
     line: Size = Field(16 << 10, ge=256, description="Bytes of a line: four times the longest path.")
     path_length: Size = Field(4096, ge=16, description="Bytes of a path, far above what clients send.")
@@ -166,6 +195,29 @@ class Limits(_Table):
         description="New series a second; 0 = no limit: a fleet's first interval is all new.",
     )
     names_burst: int = Field(100_000, ge=1, description="New series at once where names_per_second limits them.")
+    source_series: int = Field(
+        0,
+        ge=0,
+        description="Series that one source (address, collectd user, certificate) may create in all; 0 = no limit.",
+    )
+    source_series_per_second: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="New series of one source; a minute's worth at once. 0 = no limit."
+    )
+    source_points_per_second: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Points of one source; a minute's worth at once. 0 = no limit."
+    )
+    prefix_nodes: int = Field(1, ge=1, le=128, description="Nodes of a path that are its prefix for the next three.")
+    prefix_series: int = Field(0, ge=0, description="Series of each prefix in all; 0 = no limit.")
+    prefix_series_per_second: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="New series of each prefix; a minute's worth at once. 0 = no limit."
+    )
+    prefix_points_per_second: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Points of each prefix; a minute's worth at once. 0 = no limit."
+    )
+    prefixes: tuple[PrefixLimits, ...] = Field(
+        (),
+        description="Limits of particular prefixes instead; the longest that fits counts. Tables [[limits.prefixes]].",
+    )
     future: Seconds = Field(600, ge=0, description="Seconds ahead of the clock: beyond it is a wrong clock.")
     in_flight: Size = Field(64 << 20, ge=1 << 20, description="Bytes accepted, not yet journalled, that pause reading.")
     query_series: int = Field(100_000, ge=1, description="Series of a request: 0.5 KB each in every function.")
@@ -181,6 +233,20 @@ class Limits(_Table):
         65_536, ge=1, description="Characters of a target: Grafana's longest, lists of hundreds of paths, have 20,000."
     )
     query_targets: int = Field(1_000, ge=1, description="Targets of a request: a dashboard's panel has up to 26.")
+
+
+class Access(_Table):
+    """Who may write what. A path prefix ends in a dot unless half a node is meant; "" is every path."""
+
+    anonymous: tuple[str, ...] = Field(
+        ("",), description="Path prefixes that senders without user and certificate may write; [] = none."
+    )
+    collectd_users: dict[str, tuple[str, ...]] = Field(
+        {}, description='Path prefixes by collectd user, "*" = all others. Empty: every user may write everything.'
+    )
+    certificates: dict[str, tuple[str, ...]] = Field(
+        {}, description='Path prefixes by common name of a client\'s certificate, "*" = all others. Empty: everything.'
+    )
 
 
 class Http(_Table):
@@ -204,6 +270,7 @@ class Settings(_Table):
     storage: Storage = Field(default_factory=Storage)
     journal: Journal = Field(default_factory=Journal)
     limits: Limits = Field(default_factory=Limits)
+    access: Access = Field(default_factory=Access)
     http: Http = Field(default_factory=Http)
     telemetry: Telemetry = Field(default_factory=Telemetry)
 

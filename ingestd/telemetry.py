@@ -25,6 +25,8 @@ REASONS: Final[dict[str, str]] = {
     "unknown_type": "a collectd type that no types.db defines, or with another number of data sources",
     "security": "below the security level, an unknown user, a wrong signature or checksum",
     "limit": "over a limit on series",
+    "quota": "over a limit of its source or its prefix",
+    "forbidden": "a path that its sender may not write",
     "overload": "a datagram read while the store could not keep up",
 }
 """The closed list of reasons for a rejection."""
