@@ -13,6 +13,7 @@ import logging
 import os
 import resource
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -25,15 +26,25 @@ import uvloop
 from aiohttp import web
 
 from ingestd import __version__
-from ingestd.build import graphite_settings, make_collectd_parser, raise_descriptor_limit, store_settings
+from ingestd.build import (
+    access,
+    graphite_settings,
+    make_collectd_parser,
+    open_doors,
+    prefixes,
+    raise_descriptor_limit,
+    source_limits,
+    store_settings,
+)
 from ingestd.config import ConfigError, Settings, make_rules, parse_address
 from ingestd.index.globs import Globs
 from ingestd.index.names import NameIndexError, Names
 from ingestd.index.tags import canonical_path
 from ingestd.ingest.collectd import CollectdListener
 from ingestd.ingest.graphite import GraphiteListener
-from ingestd.ingest.pipeline import IngestError, Pipeline, SeriesLimits
+from ingestd.ingest.pipeline import Pipeline, SeriesLimits
 from ingestd.ingest.sockets import Listener
+from ingestd.ingest.sources import IngestError
 from ingestd.points import Batch, Ids
 from ingestd.query.evaluate import Request, run
 from ingestd.query.grid import Series
@@ -46,6 +57,7 @@ from ingestd.storage.events import EventLog
 from ingestd.storage.files import Files
 from ingestd.storage.store import Store
 from ingestd.telemetry import Ledger, exposition, set_up_logging
+from ingestd.tls import TlsContext, make_tls
 from ingestd.wire.collectd import SEVERITIES, Notification
 from ingestd.wire.framing import WireError
 
@@ -81,9 +93,18 @@ class Daemon:
             self._data, rules, store_settings(settings), self._post, self._loop.call_later, rules.fingerprint
         )
         limits = settings.limits
+        self._prefixes = prefixes(settings)
         self._pipeline = Pipeline(
-            self._store, self.names, SeriesLimits(limits.series, limits.names_per_second, limits.names_burst), time.time
+            self._store,
+            self.names,
+            SeriesLimits(limits.series, limits.names_per_second, limits.names_burst),
+            time.time,
+            source_limits=source_limits(settings),
+            access=access(settings),
+            prefixes=self._prefixes,
+            ledger=self.ledger,
         )
+        self._tls: list[TlsContext] = []
         self._reader = LocalReader(self._globs, self._store)
         self._events: EventLog
         self._listeners: list[Listener] = []
@@ -107,6 +128,8 @@ class Daemon:
         with contextlib.suppress(FileNotFoundError):
             (self._data / LISTENERS_FILE).unlink()
         self.names.load(opened.ids, opened.blob, opened.offsets)
+        if self._prefixes.active:
+            self._prefixes.adopt(opened.ids, self.names.paths(opened.ids))
         self._globs.refresh()
         self._events = EventLog(Files(), self._data / "events.log", self._settings.storage.events)
         self._store.on_relief = self._relieved
@@ -123,7 +146,8 @@ class Daemon:
         settings = self._settings
         if settings.graphite.listen:
             addresses = [parse_address(a) for a in settings.graphite.listen]
-            graphite = GraphiteListener(addresses, self._pipeline, self.ledger, graphite_settings(settings))
+            tls = self._follow(make_tls(settings.graphite.tls))
+            graphite = GraphiteListener(addresses, self._pipeline, self.ledger, graphite_settings(settings), tls)
             self._listeners.append(graphite)
         if settings.collectd.listen:
             addresses = [parse_address(a) for a in settings.collectd.listen]
@@ -141,6 +165,15 @@ class Daemon:
             )
         for listener in self._listeners:
             await listener.start()
+        for warning in open_doors(settings):
+            log.warning("%s", warning)
+
+    def _follow(self, tls: TlsContext | None) -> ssl.SSLContext | None:
+        """The context; its certificate is read again when it is renewed."""
+        if tls is None:
+            return None
+        self._tls.append(tls)
+        return tls.context
 
     async def _serve_http(self) -> None:
         settings = self._settings
@@ -211,6 +244,8 @@ class Daemon:
                 self._store.tick(self._pipeline.clock())
             except OSError as e:
                 log.error("cannot look after the store: %s", e)
+            for tls in self._tls:
+                tls.poll()
             if self._store.saturated:
                 for listener in self._listeners:
                     listener.pause()
@@ -220,6 +255,7 @@ class Daemon:
             listener.resume()
 
     def _forgotten(self, ids: Ids) -> None:
+        self._prefixes.forget(ids)
         for number in ids.tolist():
             self.names.remove(number)
 
@@ -274,7 +310,7 @@ class Daemon:
         clock = self._pipeline.clock()
         fresh = [path for path in values if self.names.get(path.encode()) is None]
         if fresh:
-            self.names.add(self._store.create(fresh, clock), fresh)
+            self._pipeline.adopt(self._store.create(fresh, clock), fresh)
         ids = np.array([self.names.get(path.encode()) for path in values], np.uint32)
         times = np.full(len(ids), clock, np.int64)
         self._store.accept(Batch(ids, times, np.array(list(values.values()))), clock, None)
@@ -308,6 +344,8 @@ class Daemon:
             "healthy": healthy,
             "health": health,
             "ledger": self.ledger.as_dict(),
+            "refusals": {"sources": self.ledger.sources.top(), "prefixes": self.ledger.prefixes.top()},
+            "sources": len(self._pipeline.sources),
             **store,
             "listening": self.listening,
             "connections": self._connections(),
@@ -325,6 +363,7 @@ class Daemon:
             "open": sum(x.connections for x in graphite),
             "refused": sum(x.refused_connections for x in graphite),
             "evicted": sum(x.evicted_connections for x in graphite),
+            "failed_handshakes": sum(x.failed_handshakes for x in graphite),
         }
 
     def _prometheus(self) -> str:

@@ -6,12 +6,15 @@ import resource
 from pathlib import Path
 from typing import Final
 
-from ingestd.config import Settings
+from ingestd.config import Settings, parse_address
 from ingestd.ingest.collectd import WatchedFile
 from ingestd.ingest.graphite import GraphiteSettings
+from ingestd.ingest.prefixes import Prefixes, Quota
+from ingestd.ingest.sources import Access, SourceLimits
 from ingestd.ingest.streams import StreamSettings
 from ingestd.storage.journal_thread import Durability
 from ingestd.storage.store import StoreSettings
+from ingestd.tls import is_loopback
 from ingestd.wire.collectd import CollectdParser
 from ingestd.wire.framing import WireError
 from ingestd.wire.graphite_names import NamingOptions
@@ -47,7 +50,48 @@ def graphite_settings(settings: Settings) -> GraphiteSettings:
         ),
         PathLimits(limits.path_length, limits.path_depth, limits.path_tags),
         settings.graphite.receive_buffer,
+        settings.graphite.udp,
     )
+
+
+def source_limits(settings: Settings) -> SourceLimits:
+    """What each sender may send."""
+    limits = settings.limits
+    return SourceLimits(limits.source_series, limits.source_series_per_second, limits.source_points_per_second)
+
+
+def access(settings: Settings) -> Access:
+    """Which paths each sender may write."""
+    table = settings.access
+    return Access(table.anonymous, table.collectd_users, table.certificates)
+
+
+def prefixes(settings: Settings) -> Prefixes:
+    """The limits of path prefixes."""
+    limits = settings.limits
+    common = Quota(limits.prefix_series, limits.prefix_series_per_second, limits.prefix_points_per_second)
+    named = {p.prefix: Quota(p.series, p.series_per_second, p.points_per_second) for p in limits.prefixes}
+    return Prefixes(limits.prefix_nodes, common, named)
+
+
+def open_doors(settings: Settings) -> list[str]:
+    """A warning for each listener that others than this machine reach and that asks nobody who they are."""
+    graphite, collectd = settings.graphite, settings.collectd
+    found: list[str] = []
+
+    def look(name: str, addresses: tuple[str, ...], cure: str) -> None:
+        for address in addresses:
+            if not is_loopback(parse_address(address)[0]):
+                found.append(f"{name} listens at {address} and takes points of everybody who reaches it; {cure}")
+
+    if settings.access.anonymous:
+        if graphite.tls.client_certificates != "required":
+            look("graphite/tcp", graphite.listen, "graphite.tls.client_certificates or access.anonymous closes it")
+        if graphite.udp:
+            look("graphite/udp", graphite.listen, "graphite.udp or access.anonymous closes it")
+        if collectd.security.level == "none":
+            look("collectd/udp", collectd.listen, "collectd.security.level or access.anonymous closes it")
+    return found
 
 
 def make_collectd_parser(settings: Settings) -> tuple[CollectdParser, list[WatchedFile]]:

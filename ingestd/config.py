@@ -116,6 +116,7 @@ class Graphite(_Table):
     receive_buffer: Size = Field(
         8 << 20, ge=4096, description="Bytes of a UDP socket's buffer: a burst between two turns of the loop."
     )
+    udp: bool = Field(True, description="Whether UDP is listened to beside TCP; it knows no TLS and no certificates.")
     tls: Tls = Field(default_factory=Tls)
 
 

@@ -65,11 +65,42 @@ class Books:
         }
 
 
+class Refusals:
+    """Who caused the most rejections: points by name and reason, of a bounded number of names.
+
+    Names come from peers, so the table is pruned to its heaviest half when it is full: one that is refused much stays.
+    """
+
+    def __init__(self, kept: int = 1000) -> None:
+        self._kept = kept
+        self._counts: dict[str, Counter[str]] = {}
+
+    def add(self, name: str, reason: str, points: int) -> None:
+        """``points`` of ``name`` were refused for ``reason``."""
+        counter = self._counts.get(name)
+        if counter is None:
+            if len(self._counts) >= 2 * self._kept:
+                self._counts = dict(self._heaviest(self._kept))
+            counter = self._counts[name] = Counter()
+        counter[reason] += points
+
+    def _heaviest(self, n: int) -> list[tuple[str, Counter[str]]]:
+        return sorted(self._counts.items(), key=lambda item: -item[1].total())[:n]
+
+    def top(self, n: int = 10) -> list[dict[str, Any]]:
+        """The ``n`` heaviest: ``{"name", "points", "reasons": {reason: points}}``, most points first."""
+        return [{"name": k, "points": c.total(), "reasons": dict(c)} for k, c in self._heaviest(n)]
+
+
 class Ledger:
     """All listeners' books and their sum."""
 
     def __init__(self) -> None:
         self.listeners: dict[str, Books] = {}
+        self.sources = Refusals()
+        """Rejections by source."""
+        self.prefixes = Refusals()
+        """Rejections by prefix of the path, of those that were refused for their path or its limits."""
 
     def open(self, name: str) -> Books:
         """The books of listener ``name``, created at first use."""

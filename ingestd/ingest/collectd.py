@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from ingestd.ingest.datagrams import DatagramListener
-from ingestd.ingest.pipeline import IngestError, Pipeline, joined
+from ingestd.ingest.datagrams import DatagramListener, Datagrams
+from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.sockets import RECEIVE_BUFFER, Address, open_datagram, resolve, shown
+from ingestd.ingest.sources import IngestError, Source
 from ingestd.points import Batch, NameTable, NewName, Parsed
 from ingestd.telemetry import Ledger
 from ingestd.wire.framing import WireError
@@ -37,6 +38,8 @@ class Decoded(Protocol):
     def rejected(self) -> dict[str, int]: ...
     @property
     def notifications(self) -> Sequence[Any]: ...
+    @property
+    def users(self) -> Sequence[tuple[int, bytes]]: ...
 
 
 class Decoder(Protocol):
@@ -140,27 +143,47 @@ class CollectdListener:
         """Bring ``kernel_drops`` of the books up to date."""
         self._datagrams.kernel_drops()
 
-    def _take(self, datagrams: list[bytes]) -> None:
+    def _take(self, datagrams: Datagrams) -> None:
         now = self._pipeline.wall()
         if not 0 <= now - self._checked < _CHECK_FILES:
             self._checked = now
             for file in self._watched:
                 file.poll()
-        parts: list[Parsed] = []
+        parts: list[tuple[Parsed, Source]] = []
         notifications: list[Any] = []
-        for datagram in datagrams:
+        for datagram, host in datagrams:
             try:
                 decoded = self._decoder.parse(datagram, self._pipeline.names, now)
             except Exception:  # a bug in the parser, but the other datagrams are other clients'
                 _log.exception("BUG: the parser raised on a datagram of %d bytes", len(datagram))
-                self._pipeline.refuse(self._books, "malformed", 1)
+                self._pipeline.refuse(self._books, "malformed", 1, self._pipeline.sources.address(host))
                 continue
-            parts.append(Parsed(decoded.batch, decoded.unknown, decoded.rejected))
+            parts += self._by_sender(decoded, host)
             notifications += decoded.notifications
         if parts:
-            self._pipeline.accept(self._books, joined(parts))
+            self._pipeline.accept_all(self._books, parts)
         for notification in notifications:
             self._on_notification(notification)
 
-    def _drop(self, datagrams: list[bytes]) -> None:
-        self._pipeline.refuse(self._books, "overload", len(datagrams))
+    def _by_sender(self, decoded: Decoded, host: str) -> list[tuple[Parsed, Source]]:
+        """What a datagram gave, by who sealed it: its users, or the host where nobody did."""
+        sources = self._pipeline.sources
+        batch, users = decoded.batch, decoded.users
+        if not users:
+            return [(Parsed(batch, decoded.unknown, decoded.rejected), sources.address(host))]
+        parts: list[tuple[Parsed, Source]] = []
+        rejected = decoded.rejected
+        for (first, user), (end, _) in zip(users, [*users[1:], (len(batch), b"")], strict=True):
+            if first == end and not (rejected and end == len(batch)):
+                continue
+            mine = Batch(batch.ids[first:end], batch.timestamps[first:end], batch.values[first:end])
+            unknown = [n._replace(row=n.row - first) for n in decoded.unknown if first <= n.row < end]
+            source = sources.user(user.decode("utf-8", "replace"), host) if user else sources.address(host)
+            # What was refused is told of whoever comes first: a datagram has one sender, however many seals.
+            parts.append((Parsed(mine, unknown, rejected), source))
+            rejected = {}
+        return parts
+
+    def _drop(self, datagrams: Datagrams) -> None:
+        for _, host in datagrams:
+            self._pipeline.refuse(self._books, "overload", 1, self._pipeline.sources.address(host))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.sockets import kernel_drops
@@ -23,6 +23,10 @@ _BYTES_A_TURN: Final = 256 * 1024
 """As for a TCP read: large datagrams end a turn earlier."""
 
 
+Datagrams: TypeAlias = list[tuple[bytes, str]]
+"""Payloads, each with the address of the host that it names as its sender."""
+
+
 class DatagramListener:
     """Hands the datagrams of some sockets in lists to ``take``, or, under overload, to ``drop`` to be counted."""
 
@@ -30,8 +34,8 @@ class DatagramListener:
         self,
         pipeline: Pipeline,
         books: Books,
-        take: Callable[[list[bytes]], None],
-        drop: Callable[[list[bytes]], None],
+        take: Callable[[Datagrams], None],
+        drop: Callable[[Datagrams], None],
     ) -> None:
         self._pipeline = pipeline
         self._books = books
@@ -80,14 +84,14 @@ class DatagramListener:
 
     def _read(self, sock: socket.socket) -> bool:
         """One turn. Return whether there were datagrams."""
-        datagrams: list[bytes] = []
+        datagrams: Datagrams = []
         size = 0
         while len(datagrams) < _DATAGRAMS_A_TURN and size < _BYTES_A_TURN:
             try:
-                datagram = sock.recv(_DATAGRAM)
+                datagram, peer = sock.recvfrom(_DATAGRAM)
             except OSError:  # none left, or an ICMP error that concerns nobody here
                 break
-            datagrams.append(datagram)
+            datagrams.append((datagram, peer[0]))
             size += len(datagram)
         if datagrams:
             consume = self._drop if self._held or self._pipeline.saturated else self._take

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ingestd.ingest.datagrams import DatagramListener
-from ingestd.ingest.pipeline import IngestError, Pipeline
-from ingestd.ingest.sockets import RECEIVE_BUFFER, Address, open_pair, resolve, shown
+from ingestd.ingest.datagrams import DatagramListener, Datagrams
+from ingestd.ingest.pipeline import Pipeline
+from ingestd.ingest.sockets import RECEIVE_BUFFER, Address, open_pair, open_stream, resolve, shown
+from ingestd.ingest.sources import IngestError, Source
 from ingestd.ingest.streams import StreamListener, StreamSettings
 from ingestd.points import Parsed
 from ingestd.telemetry import Ledger
@@ -28,6 +30,8 @@ class GraphiteSettings:
     paths: PathLimits = field(default_factory=PathLimits)
     receive_buffer: int = RECEIVE_BUFFER
     """Bytes of a UDP socket's buffer."""
+    udp: bool = True
+    """Whether there is a UDP socket beside each TCP one."""
 
 
 class GraphiteListener:
@@ -39,12 +43,14 @@ class GraphiteListener:
         pipeline: Pipeline,
         ledger: Ledger,
         settings: GraphiteSettings | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """``tls``: TCP speaks TLS."""
         self._wanted = addresses
         self._pipeline = pipeline
         self._settings = settings or GraphiteSettings()
+        self._streams = StreamListener(pipeline, ledger.open(TCP), self._settings.stream, self._parse, tls)
         self._udp_books = ledger.open(UDP)
-        self._streams = StreamListener(pipeline, ledger.open(TCP), self._settings.stream, self._parse)
         self._datagrams = DatagramListener(pipeline, self._udp_books, self._take, self._drop)
         # Every wake-up ends with a whole line, so nothing carries over from one to the next.
         self._splitter = LineSplitter(self._settings.stream.line)
@@ -71,21 +77,33 @@ class GraphiteListener:
         """TCP connections that sent garbage and were closed to make room for others."""
         return self._streams.evicted
 
+    @property
+    def failed_handshakes(self) -> int:
+        """TCP connections closed because their handshake of TLS failed."""
+        return self._streams.failed_handshakes
+
     async def start(self) -> None:
         """Open all sockets and read from them. Raises :class:`IngestError`, with nothing left open."""
-        pairs: list[tuple[socket.socket, socket.socket]] = []
+        streams: list[socket.socket] = []
+        datagrams: list[socket.socket] = []
+        listening: list[tuple[str, str]] = []
         try:
             for endpoint in await resolve(self._wanted, socket.SOCK_STREAM):
-                pairs.append(open_pair(endpoint, self._settings.receive_buffer))
+                if not self._settings.udp:
+                    streams.append(open_stream(endpoint))
+                    listening.append((TCP, shown(streams[-1])))
+                    continue
+                stream, datagram = open_pair(endpoint, self._settings.receive_buffer)
+                streams.append(stream)
+                datagrams.append(datagram)
+                listening += [(TCP, shown(stream)), (UDP, shown(datagram))]
         except IngestError:
-            for stream, datagram in pairs:
-                stream.close()
-                datagram.close()
+            for sock in (*streams, *datagrams):
+                sock.close()
             raise
-        for stream, datagram in pairs:
-            self.listening += [(TCP, shown(stream)), (UDP, shown(datagram))]
-        self._streams.start([stream for stream, _ in pairs])
-        self._datagrams.start([datagram for _, datagram in pairs])
+        self.listening = listening
+        self._streams.start(streams)
+        self._datagrams.start(datagrams)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Stop listening, read what the kernel holds (for at most ``grace`` seconds each), close all connections."""
@@ -108,15 +126,30 @@ class GraphiteListener:
     def _parse(self, lines: bytes) -> Parsed:
         return parse_lines(lines, self._pipeline.names, self._pipeline.clock(), self._settings.paths)
 
-    def _take(self, datagrams: list[bytes]) -> None:
-        before = self._splitter.too_long
-        lines = self._splitter.feed(_closed(datagrams))
-        self._pipeline.refuse(self._udp_books, "too_long", self._splitter.too_long - before)
-        if lines:
-            self._pipeline.accept(self._udp_books, self._parse(lines))
+    def _take(self, datagrams: Datagrams) -> None:
+        parts: list[tuple[Parsed, Source]] = []
+        for host, mine in _by_host(datagrams).items():
+            source = self._pipeline.sources.address(host)
+            before = self._splitter.too_long
+            lines = self._splitter.feed(_closed(mine))
+            self._pipeline.refuse(self._udp_books, "too_long", self._splitter.too_long - before, source)
+            if lines:
+                parts.append((self._parse(lines), source))
+        if parts:
+            self._pipeline.accept_all(self._udp_books, parts)
 
-    def _drop(self, datagrams: list[bytes]) -> None:
-        self._pipeline.refuse(self._udp_books, "overload", _closed(datagrams).count(b"\n"))
+    def _drop(self, datagrams: Datagrams) -> None:
+        for host, mine in _by_host(datagrams).items():
+            source = self._pipeline.sources.address(host)
+            self._pipeline.refuse(self._udp_books, "overload", _closed(mine).count(b"\n"), source)
+
+
+def _by_host(datagrams: Datagrams) -> dict[str, list[bytes]]:
+    """The payloads of each host, in their order: they are parsed together."""
+    found: dict[str, list[bytes]] = {}
+    for payload, host in datagrams:
+        found.setdefault(host, []).append(payload)
+    return found
 
 
 def _closed(datagrams: list[bytes]) -> bytes:

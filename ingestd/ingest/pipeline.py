@@ -1,25 +1,27 @@
-"""From what a parser found to accepted points: limits, new series, the ledger. The lowest module of the floor.
+"""From what a parser found to accepted points: rights, limits, new series, the ledger.
 
 Index and store are handed in; what is asked of them stands here as Protocols. Everything runs on the event loop.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ingestd.ingest.prefixes import Prefixes
+from ingestd.ingest.sources import Access, Grant, Source, SourceLimits, Sources
 from ingestd.points import UNKNOWN, Batch, Ids, NameTable, NewName, Parsed
-from ingestd.telemetry import Books
+from ingestd.telemetry import Books, Ledger
 
 _SPELLING: Final = 512
 """Bytes of a spelling that is worth remembering: longer ones (tags repeated on purpose) are resolved each time."""
-
-
-class IngestError(Exception):
-    """Base of the errors of this floor: a listener that cannot start."""
 
 
 class NameIndex(NameTable, Protocol):
@@ -27,6 +29,7 @@ class NameIndex(NameTable, Protocol):
 
     def add(self, ids: Ids, paths: Sequence[str]) -> None: ...
     def remember(self, spelling: bytes, series: int, /) -> None: ...
+    def path(self, series: int, /) -> str: ...
     def __len__(self) -> int: ...
 
 
@@ -59,7 +62,18 @@ class SeriesLimits:
 class Pipeline:
     """Accepts what parsers give, for all listeners, one accept clock for all."""
 
-    def __init__(self, store: Store, names: NameIndex, limits: SeriesLimits, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        names: NameIndex,
+        limits: SeriesLimits,
+        wall: Callable[[], float],
+        *,
+        source_limits: SourceLimits | None = None,
+        access: Access | None = None,
+        prefixes: Prefixes | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.names = names
         self.wall = wall
         """Seconds since the epoch, as the machine has them at the moment."""
@@ -68,6 +82,11 @@ class Pipeline:
         self._clock = int(wall())
         self._tokens = float(limits.burst)
         self._refilled = self._clock
+        self._prefixes = prefixes or Prefixes()
+        ledger = ledger or Ledger()
+        self._by_source, self._by_prefix = ledger.sources, ledger.prefixes
+        self.sources = Sources(source_limits or SourceLimits(), access or Access(), self.clock)
+        """Who sends."""
 
     @property
     def saturated(self) -> bool:
@@ -79,29 +98,98 @@ class Pipeline:
         self._clock = max(self._clock, int(self.wall()))
         return self._clock
 
-    def accept(self, books: Books, parsed: Parsed) -> None:
+    def adopt(self, ids: Ids, paths: Sequence[str]) -> None:
+        """Enter series ``paths`` of ``ids`` (uint32[n]), made by the store, in the index and in their prefixes."""
+        self.names.add(ids, paths)
+        self._prefixes.adopt(ids, paths)
+
+    def accept(self, books: Books, parsed: Parsed, source: Source | None = None) -> None:
         """Count ``parsed`` as received, create its new series, and hand its points to the store."""
-        books.received += parsed.received
-        for reason, points in parsed.rejected.items():
-            books.reject(reason, points)
-        batch = parsed.batch
+        self.accept_all(books, [(parsed, source or self.sources.nobody)])
+
+    def accept_all(self, books: Books, parts: Sequence[tuple[Parsed, Source]]) -> None:
+        """As :meth:`accept`, for what several sources sent: their points are one batch."""
         clock = self.clock()
-        if parsed.unknown:
-            batch = self._with_new_series(batch, parsed.unknown, clock, books)
+        kept: list[Parsed] = []
+        for parsed, source in parts:
+            books.received += parsed.received
+            for reason, points in parsed.rejected.items():
+                self._reject(books, source, reason, points)
+            rightful = parsed if source.grant is None else self._within_rights(books, parsed, source, source.grant)
+            kept.append(rightful if source.points is None else self._within_rate(books, rightful, source, clock))
+        whole = joined(kept)
+        batch = whole.batch
+        senders = _Senders([source for _, source in parts], [len(part.batch) for part in kept])
+        if whole.unknown:
+            batch, senders = self._with_new_series(batch, whole.unknown, clock, books, senders)
+        if self._prefixes.active and len(batch):
+            batch, senders = self._within_prefixes(batch, clock, books, senders)
         if len(batch):
             too_old, too_new = self._store.accept(batch, clock, books)
             if too_old:
-                books.reject("too_old", too_old)
+                self._reject_rows(books, "too_old", np.argsort(batch.timestamps)[:too_old], senders)
             if too_new:
-                books.reject("too_new", too_new)
+                self._reject_rows(books, "too_new", np.argsort(batch.timestamps)[-too_new:], senders)
 
-    def refuse(self, books: Books, reason: str, points: int) -> None:
+    def refuse(self, books: Books, reason: str, points: int, source: Source | None = None) -> None:
         """Count ``points`` that reached no parser as received and rejected."""
         if points:
             books.received += points
-            books.reject(reason, points)
+            self._reject(books, source or self.sources.nobody, reason, points)
 
-    def _with_new_series(self, batch: Batch, unknown: list[NewName], clock: int, books: Books) -> Batch:
+    def _reject(self, books: Books, source: Source, reason: str, points: int) -> None:
+        books.reject(reason, points)
+        if source.name:
+            self._by_source.add(source.name, reason, points)
+
+    def _reject_rows(self, books: Books, reason: str, rows: NDArray[np.intp], senders: _Senders) -> None:
+        """Reject rows that the store did not take: those with the least or the greatest timestamps."""
+        if len(senders.sources) == 1:
+            self._reject(books, senders.sources[0], reason, len(rows))
+            return
+        for source, points in Counter(senders.of(row) for row in rows.tolist()).items():
+            self._reject(books, source, reason, points)
+
+    # -- rights and rates ----------------------------------------------------------------------------------------------
+
+    def _within_rights(self, books: Books, parsed: Parsed, source: Source, grant: Grant) -> Parsed:
+        """The rows that the source may write."""
+        allowed = grant.mask(parsed.batch.ids, self.names.path)
+        for name in parsed.unknown:
+            allowed[name.row] = grant.allows(name.path)
+        if allowed.all():
+            return parsed
+        denied = [name.path for name in parsed.unknown if not allowed[name.row]]
+        denied += [self.names.path(i) for i in parsed.batch.ids[~allowed].tolist() if i != UNKNOWN]
+        self._reject(books, source, "forbidden", len(denied))
+        for prefix, points in Counter(map(self._prefixes.of, denied)).items():
+            self._by_prefix.add(prefix, "forbidden", points)
+        return _chosen(parsed, allowed)
+
+    def _within_rate(self, books: Books, parsed: Parsed, source: Source, clock: int) -> Parsed:
+        """As many of the first rows as the source may send now."""
+        n = len(parsed.batch)
+        taken = n if source.points is None else source.points.take(n, clock)
+        if taken == n:
+            return parsed
+        self._reject(books, source, "quota", n - taken)
+        return _chosen(parsed, np.arange(n) < taken)
+
+    def _within_prefixes(self, batch: Batch, clock: int, books: Books, senders: _Senders) -> tuple[Batch, _Senders]:
+        kept = self._prefixes.within_rate(batch.ids, clock)
+        if kept is None:
+            return batch, senders
+        for prefix, points in self._prefixes.refused(batch.ids[~kept]).items():
+            self._by_prefix.add(prefix, "quota", points)
+        for source, points in Counter(senders.of(row) for row in np.flatnonzero(~kept).tolist()).items():
+            self._reject(books, source, "quota", points)
+        return Batch(batch.ids[kept], batch.timestamps[kept], batch.values[kept]), senders.chosen(kept)
+
+    # -- new series ----------------------------------------------------------------------------------------------------
+
+    def _with_new_series(
+        self, batch: Batch, unknown: list[NewName], clock: int, books: Books, senders: _Senders
+    ) -> tuple[Batch, _Senders]:
         """``batch`` with an id in every row; rows whose series is over a limit are rejected and left out."""
         ids = batch.ids.copy()
         fresh: dict[str, list[NewName]] = {}
@@ -114,37 +202,101 @@ class Pipeline:
                 continue
             ids[name.row] = series
             self._remember(name.spelling, canonical, series)
-        paths = list(fresh)[: self._allowed(len(fresh), clock)]
+        paths, refused = self._admitted(fresh, clock, senders)
         if paths:
             created = self._store.create(paths, clock)
-            self.names.add(created, paths)
+            self.adopt(created, paths)
             for path, series in zip(paths, created.tolist(), strict=True):
                 canonical = path.encode()
                 for name in fresh[path]:
                     ids[name.row] = series
                     self._remember(name.spelling, canonical, series)
+        if not refused:
+            return Batch(ids, batch.timestamps, batch.values), senders
+        for path, reason in refused.items():
+            self._by_prefix.add(self._prefixes.of(path), reason, len(fresh[path]))
+            for source, points in Counter(senders.of(name.row) for name in fresh[path]).items():
+                self._reject(books, source, reason, points)
         kept = ids != UNKNOWN
-        over = len(ids) - int(np.count_nonzero(kept))
-        if not over:
-            return Batch(ids, batch.timestamps, batch.values)
-        books.reject("limit", over)
-        return Batch(ids[kept], batch.timestamps[kept], batch.values[kept])
+        return Batch(ids[kept], batch.timestamps[kept], batch.values[kept]), senders.chosen(kept)
 
     def _remember(self, spelling: bytes, canonical: bytes, series: int) -> None:
         if spelling != canonical and len(spelling) <= _SPELLING:
             self.names.remember(spelling, series)
 
-    def _allowed(self, wanted: int, clock: int) -> int:
-        """How many of ``wanted`` new series may be created now; they are taken out of the budget."""
-        allowed = min(wanted, max(0, self._limits.total - len(self.names)))
+    def _admitted(
+        self, fresh: dict[str, list[NewName]], clock: int, senders: _Senders
+    ) -> tuple[list[str], dict[str, str]]:
+        """The paths that become series now, and why the others do not."""
+        room = self._room(clock)
+        limited = self._prefixes.active or self.sources.limits.series or self.sources.limits.series_per_second
+        if not limited:
+            paths = list(fresh)
+            self._tokens -= min(room, len(paths))
+            return paths[:room], dict.fromkeys(paths[room:], "limit")
+        admitted: list[str] = []
+        refused: dict[str, str] = {}
+        pending: Counter[str] = Counter()
+        for path, rows in fresh.items():
+            if len(admitted) >= room:
+                refused[path] = "limit"
+            elif self._quota_allows(path, senders.of(rows[0].row), pending, clock):
+                admitted.append(path)
+            else:
+                refused[path] = "quota"
+        self._tokens -= len(admitted)
+        return admitted, refused
+
+    def _quota_allows(self, path: str, source: Source, pending: Counter[str], clock: int) -> bool:
+        """Whether source and prefix may have this new series; it is counted for both."""
+        limits = self.sources.limits
+        if source.name:
+            if limits.series and source.series >= limits.series:
+                return False
+            if source.new_series is not None and not source.new_series.take(1, clock):
+                return False
+        if self._prefixes.active:
+            if not self._prefixes.admit(path, pending, clock):
+                return False
+            pending[self._prefixes.of(path)] += 1
+        source.series += 1
+        return True
+
+    def _room(self, clock: int) -> int:
+        """How many new series there may be now in all."""
+        room = max(0, self._limits.total - len(self.names))
         if not self._limits.rate:
-            return allowed
+            return room
         earned = (clock - self._refilled) * self._limits.rate
         self._tokens = min(float(self._limits.burst), self._tokens + earned)
         self._refilled = clock
-        allowed = min(allowed, int(self._tokens))
-        self._tokens -= allowed
-        return allowed
+        return min(room, int(self._tokens))
+
+
+class _Senders:
+    """The source of each row of a batch: runs of rows, one for each source."""
+
+    __slots__ = ("_ends", "sources")
+
+    def __init__(self, sources: Sequence[Source], counts: Sequence[int]) -> None:
+        self.sources = sources
+        self._ends = list(accumulate(counts))
+
+    def of(self, row: int) -> Source:
+        return self.sources[bisect_right(self._ends, row)]
+
+    def chosen(self, kept: NDArray[np.bool_]) -> _Senders:
+        """Those of the rows that are kept."""
+        below = np.concatenate([[0], np.cumsum(kept)])[[0, *self._ends]]
+        return _Senders(self.sources, np.diff(below).tolist())
+
+
+def _chosen(parsed: Parsed, kept: NDArray[np.bool_]) -> Parsed:
+    """The rows of ``parsed`` where ``kept``."""
+    batch = parsed.batch
+    places = np.cumsum(kept) - 1
+    unknown = [name._replace(row=int(places[name.row])) for name in parsed.unknown if kept[name.row]]
+    return Parsed(Batch(batch.ids[kept], batch.timestamps[kept], batch.values[kept]), unknown, parsed.rejected)
 
 
 def joined(parts: Sequence[Parsed]) -> Parsed:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
-from ingestd.ingest.pipeline import IngestError
+from ingestd.ingest.sources import IngestError
 
 Address: TypeAlias = tuple[str, int]
 """Host (a name, or an IPv4, IPv6 or multicast address) and port; port 0 = a free one."""

@@ -8,15 +8,18 @@ parked, which is to stop watching it, and the kernel's window closes on the clie
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.sockets import BACKLOG
+from ingestd.ingest.sources import Source
 from ingestd.points import Parsed
 from ingestd.telemetry import Books
 from ingestd.wire.framing import LINE_LIMIT, LineSplitter
@@ -39,7 +42,12 @@ SUSPECTS_MAX: Final = 1000
 _SILENT: Final = 30.0
 """Seconds of silence after which a connection is looked at: 10,000 of them cost 10 ms of CPU a look."""
 _SUSPECTS_SHARE: Final = 0.002
-"""Seconds of each turn of the loop for connections that send garbage."""
+"""Seconds of each turn of the loop for connections that send garbage, and for handshakes of TLS: each costs up to a
+millisecond of CPU, and anybody can begin one."""
+HANDSHAKE_SECONDS: Final = 10.0
+"""Seconds for a client to finish its handshake: three round trips over the slowest line."""
+_TLS_RECORD: Final = 16 * 1024
+"""Bytes that one read of TLS brings at most (RFC 8446, section 5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +63,11 @@ class StreamSettings:
 
 
 class _Connection:
-    __slots__ = ("last", "size", "sock", "splitter")
+    __slots__ = ("last", "size", "sock", "source", "splitter")
 
-    def __init__(self, sock: socket.socket, limit: int, now: float) -> None:
+    def __init__(self, sock: socket.socket, source: Source, limit: int, now: float) -> None:
         self.sock = sock
+        self.source = source
         self.splitter = LineSplitter(limit)
         self.last = now
         self.size = FIRST_READ
@@ -69,8 +78,14 @@ class StreamListener:
     """Reads lines from all connections of some listening sockets; ``parse`` turns whole lines into points."""
 
     def __init__(
-        self, pipeline: Pipeline, books: Books, settings: StreamSettings, parse: Callable[[bytes], Parsed]
+        self,
+        pipeline: Pipeline,
+        books: Books,
+        settings: StreamSettings,
+        parse: Callable[[bytes], Parsed],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self.refused = 0
         """Connections closed at once because there were too many."""
         self._pipeline = pipeline
@@ -83,7 +98,11 @@ class StreamListener:
         self._suspects: dict[_Connection, None] = {}
         """Connections whose last lines were all garbage; the oldest first."""
         self._waiting: dict[_Connection, None] = {}
-        """Suspects that can be read."""
+        """Suspects, and connections in their handshake, that can be read."""
+        self._shaking: dict[_Connection, None] = {}
+        """Connections in the handshake of TLS, the oldest first."""
+        self.failed_handshakes = 0
+        """Connections closed because their client does not speak TLS, shows no valid certificate, or is too slow."""
         self._hearing = False
         self.evicted = 0
         """Connections that sent garbage and were closed to make room for others."""
@@ -150,7 +169,7 @@ class StreamListener:
         """Accept some connections. Return whether there may be more."""
         for _ in range(_ACCEPTS_A_TURN):
             try:
-                sock, _ = listening.accept()
+                sock, peer = listening.accept()
             except (BlockingIOError, InterruptedError):
                 return False
             except OSError as error:
@@ -165,16 +184,27 @@ class StreamListener:
                 sock.close()
                 continue
             sock.setblocking(False)
-            connection = _Connection(sock, self._settings.line, self._loop.time())
-            self._connections.add(connection)
-            self._loop.add_reader(sock, self._read, connection)
-            # A connection that was reset before it is watched is never reported by libuv: look at once.
-            self._read(connection)
+            self._begin(sock, self._pipeline.sources.address(peer[0]))
         return True
 
+    def _begin(self, sock: socket.socket, source: Source) -> None:
+        if self._tls is not None:
+            try:
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            except (OSError, ValueError):  # that client has gone already
+                sock.close()
+                return
+        connection = _Connection(sock, source, self._settings.line, self._loop.time())
+        self._connections.add(connection)
+        if self._tls is not None:
+            self._shaking[connection] = None
+        self._loop.add_reader(sock, self._read, connection)
+        # A connection that was reset before it is watched is never reported by libuv: look at once.
+        self._read(connection)
+
     def _evict(self) -> bool:
-        """Close the connection that has sent garbage for longest. Return whether there was one."""
-        suspect = next(iter(self._suspects), None)
+        """Close who has sent garbage, or been in a handshake, for longest. Return whether there was one."""
+        suspect = next(iter(self._suspects), None) or next(iter(self._shaking), None)
         if suspect is None:
             return False
         self.evicted += 1
@@ -191,7 +221,7 @@ class StreamListener:
             self._parked[connection] = None
             if self._recheck is None:
                 self._recheck = self._loop.call_later(_RECHECK, self._check_again)
-        elif connection in self._suspects:
+        elif connection in self._suspects or connection in self._shaking:
             self._loop.remove_reader(connection.sock)
             self._waiting[connection] = None
             if not self._hearing:
@@ -201,7 +231,7 @@ class StreamListener:
             self._take(connection)
 
     def _hear_suspects(self) -> None:
-        """Read from those that send garbage, in turn, for a small part of each turn of the loop.
+        """Read from those that send garbage or shake hands, in turn, for a small part of each turn of the loop.
 
         Who sends points is read at once, and so does not wait behind thousands of reads of garbage.
         """
@@ -228,31 +258,80 @@ class StreamListener:
 
     def _take(self, connection: _Connection) -> bool:
         """One read and what it brings. Return whether there may be more."""
+        if connection in self._shaking:
+            return self._shake(connection)
         try:
-            size = connection.sock.recv_into(self._buffer[: connection.size])
-        except (BlockingIOError, InterruptedError):
+            size, ended = self._receive(connection)
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError:  # reset by the client: what came before it counts
-            size = 0
-        if not size:
+            size, ended = 0, True
+        if size:
+            self._consume(connection, size)
+        if ended:
             self._end(connection)
+        return not ended
+
+    def _receive(self, connection: _Connection) -> tuple[int, bool]:
+        """Bytes read into the buffer, and whether the client has sent its last."""
+        if self._tls is None:
+            size = connection.sock.recv_into(self._buffer[: connection.size])
+            return size, not size
+        # Record by record, while a whole one has room: what TLS holds back would never be reported as readable.
+        size = 0
+        while size <= READ_SIZE - _TLS_RECORD:
+            try:
+                got = connection.sock.recv_into(self._buffer[size:])
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                if not size:
+                    raise
+                break
+            if not got:
+                return size, True
+            size += got
+        return size, False
+
+    def _shake(self, connection: _Connection) -> bool:
+        """Go on with a handshake. Return whether the connection is worth another look at once."""
+        sock = connection.sock
+        assert isinstance(sock, ssl.SSLSocket)
+        try:
+            sock.do_handshake()
+            shown = sock.getpeercert()
+        except ssl.SSLWantReadError:
             return False
+        except (OSError, ValueError) as error:
+            # Not logged as an error: anybody can cause it without end.
+            _log.debug("handshake with %s: %s", connection.source.name, error)
+            self._fail(connection)
+            return False
+        del self._shaking[connection]
+        name = common_name(shown)
+        if name is not None:
+            connection.source = self._pipeline.sources.certificate(name, connection.source.name)
+        return True
+
+    def _fail(self, connection: _Connection) -> None:
+        self.failed_handshakes += 1
+        self._end(connection)
+
+    def _consume(self, connection: _Connection, size: int) -> None:
+        """Take what stands in the buffer."""
         connection.last = self._loop.time()
         connection.size = READ_SIZE
         splitter = connection.splitter
         before = splitter.too_long
         lines = splitter.feed(bytes(self._buffer[:size]))
-        self._pipeline.refuse(self._books, "too_long", splitter.too_long - before)
+        self._pipeline.refuse(self._books, "too_long", splitter.too_long - before, connection.source)
         if lines:
             parsed = self._parse(lines)
             if parsed.received and parsed.rejected.get("malformed", 0) == parsed.received:
                 self._suspects.setdefault(connection)
             else:
                 self._suspects.pop(connection, None)
-            self._pipeline.accept(self._books, parsed)
+            self._pipeline.accept(self._books, parsed, connection.source)
             if len(self._suspects) > SUSPECTS_MAX:
                 self._evict()
-        return True
 
     def _end(self, connection: _Connection) -> None:
         """Close a connection; a last line without LF may be cut short and is not stored."""
@@ -261,12 +340,20 @@ class StreamListener:
         self._suspects.pop(connection, None)
         self._waiting.pop(connection, None)
         self._loop.remove_reader(connection.sock)
+        shaken = connection not in self._shaking
+        self._shaking.pop(connection, None)
+        if shaken and isinstance(connection.sock, ssl.SSLSocket):
+            # Say goodbye, so that the client can tell the end from a cut; nobody waits for its answer.
+            with contextlib.suppress(OSError, ValueError):
+                connection.sock.unwrap()
         connection.sock.close()
         if connection.splitter.close():
-            self._pipeline.refuse(self._books, "malformed", 1)
+            self._pipeline.refuse(self._books, "malformed", 1, connection.source)
 
     def _schedule_sweep(self) -> None:
-        period = min(_SILENT, self._settings.idle_timeout / 4 or _SILENT)
+        period = min(
+            _SILENT, self._settings.idle_timeout / 4 or _SILENT, _SILENT if self._tls is None else HANDSHAKE_SECONDS / 4
+        )
         self._sweep = self._loop.call_later(max(0.05, period), self._look_after_silent)
 
     def _look_after_silent(self) -> None:
@@ -275,9 +362,19 @@ class StreamListener:
         One timer for all of them: libuv stops watching a socket that has data and an error at once, and says nothing.
         """
         now, timeout = self._loop.time(), self._settings.idle_timeout
+        for connection in [c for c in self._shaking if c not in self._parked and c not in self._waiting]:
+            if connection.last < now - HANDSHAKE_SECONDS:
+                self._fail(connection)
         for connection in [c for c in self._connections if c not in self._parked and c not in self._waiting]:
             if timeout and connection.last < now - timeout:
                 self._end(connection)
             elif connection.last < now - _SILENT and not (self._held or self._pipeline.saturated):
                 self._take(connection)
         self._schedule_sweep()
+
+
+def common_name(certificate: object) -> str | None:
+    """The common name of a verified certificate, as :meth:`ssl.SSLSocket.getpeercert` gives it; None without one."""
+    subject = certificate.get("subject", ()) if isinstance(certificate, dict) else ()
+    names = [value for relative in subject for key, value in relative if key == "commonName"]
+    return str(names[-1]) if names else None

@@ -17,6 +17,7 @@ from itertools import compress
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingestd.points import UNKNOWN, Batch, NameTable, NewName, Parsed
 from ingestd.wire.framing import WireError
@@ -67,6 +68,8 @@ class CollectdParsed(Parsed):
     """Points, and the notifications that stood among them, in their order."""
 
     notifications: list[Notification] = field(default_factory=list)
+    users: list[tuple[int, bytes]] = field(default_factory=list)
+    """Runs of rows: the first row, and the user who sealed them (b"": nobody did). Empty: nobody sealed anything."""
 
 
 class _State:
@@ -85,10 +88,11 @@ class _State:
 class _Found:
     """What a datagram has given so far, a row a value."""
 
-    __slots__ = ("below", "no_rate", "notifications", "now", "rejected", "spellings", "stamps", "values")
+    __slots__ = ("below", "no_rate", "notifications", "now", "rejected", "spellings", "stamps", "users", "values")
 
     def __init__(self, now: float) -> None:
         self.now = now
+        self.users: list[tuple[int, bytes]] = []
         self.below = False
         self.no_rate = 0
         self.spellings: list[bytes] = []
@@ -96,6 +100,17 @@ class _Found:
         self.values: list[int | float] = []
         self.rejected: dict[str, int] = {}
         self.notifications: list[Notification] = []
+
+    @property
+    def user(self) -> bytes:
+        """Who sealed what is being read; b"" = nobody."""
+        return self.users[-1][1] if self.users else b""
+
+    @user.setter
+    def user(self, user: bytes) -> None:
+        if not self.users:
+            self.users.append((0, b""))
+        self.users.append((len(self.spellings), user))
 
     def reject(self, reason: str, points: int = 1) -> None:
         if points:
@@ -266,16 +281,22 @@ class CollectdParser:
             return stop
         if users is None or depth >= NESTING_LIMIT:
             return -1
+        before = found.user
         if part == _SIGN:
             if not verified(data, position, stop, len(data), users):
                 return -1
+            found.user = data[position + SIGN_OVERHEAD : stop]
             self._read(data[stop:], max(seal, Level.SIGN), depth + 1, found)
-            return len(data)
-        payload = decrypted(data, position, stop, users)
-        if payload is None:
-            return -1
-        self._read(payload, Level.ENCRYPT, depth + 1, found)
-        return stop
+            after = len(data)
+        else:
+            opened = decrypted(data, position, stop, users)
+            if opened is None:
+                return -1
+            found.user, payload = opened
+            self._read(payload, Level.ENCRYPT, depth + 1, found)
+            after = stop
+        found.user = before
+        return after
 
     def _take(self, known: ValueList, data: bytes, position: int, state: _State, found: _Found) -> None:
         """Take the values part at ``position``, which begins with the head of ``known``."""
@@ -358,6 +379,7 @@ def _resolve(found: _Found, names: NameTable) -> CollectdParsed:
         nans = int(np.isnan(values).sum())
         found.reject("nan", nans)
         found.reject("infinite", count - int(finite.sum()) - nans)
+        _move(found.users, finite)
         spellings = list(compress(spellings, finite.tolist()))
         values, stamps = values[finite], stamps[finite]
     ids = list(map(names.get, spellings))
@@ -366,6 +388,7 @@ def _resolve(found: _Found, names: NameTable) -> CollectdParsed:
         if NO_PATH in spellings:
             kept = np.array([spelling != NO_PATH for spelling in spellings], np.bool_)
             found.reject("path", spellings.count(NO_PATH))
+            _move(found.users, kept)
             ids, spellings = list(compress(ids, kept.tolist())), list(compress(spellings, kept.tolist()))
             values, stamps = values[kept], stamps[kept]
         for row, series in enumerate(ids):
@@ -373,4 +396,11 @@ def _resolve(found: _Found, names: NameTable) -> CollectdParsed:
                 ids[row] = UNKNOWN
                 unknown.append(NewName(row, spellings[row], spellings[row].decode()))
     batch = Batch(np.fromiter(ids, np.uint32, len(ids)), stamps, values)
-    return CollectdParsed(batch, unknown, rejected, found.notifications)
+    return CollectdParsed(batch, unknown, rejected, found.notifications, found.users)
+
+
+def _move(users: list[tuple[int, bytes]], kept: NDArray[np.bool_]) -> None:
+    """Let the runs of users begin where their rows stand once the others are left out."""
+    if users:
+        below = np.concatenate([[0], np.cumsum(kept)]).tolist()
+        users[:] = [(below[first], user) for first, user in users]

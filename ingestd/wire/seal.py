@@ -91,15 +91,16 @@ def verified(data: bytes, start: int, stop: int, end: int, users: Mapping[bytes,
     return hmac.compare_digest(mac, data[start + _HEADER : mac_end])
 
 
-def decrypted(data: bytes, start: int, stop: int, users: Mapping[bytes, bytes]) -> bytes | None:
-    """The payload of the encrypted part ``data[start:stop]``, or None if it is not what a user of ``users`` sent."""
+def decrypted(data: bytes, start: int, stop: int, users: Mapping[bytes, bytes]) -> tuple[bytes, bytes] | None:
+    """User and payload of the encrypted part ``data[start:stop]``; None if it is not what one of ``users`` sent."""
     if stop - start <= ENCRYPT_OVERHEAD:
         return None
     length = data[start + _HEADER] << 8 | data[start + _HEADER + 1]
     if not 1 <= length < stop - start - ENCRYPT_OVERHEAD:
         return None
     user_end = start + _HEADER + _USER_LENGTH + length
-    password = users.get(data[start + _HEADER + _USER_LENGTH : user_end])
+    user = data[start + _HEADER + _USER_LENGTH : user_end]
+    password = users.get(user)
     if password is None:
         return None
     key = hashlib.sha256(password).digest()
@@ -108,4 +109,4 @@ def decrypted(data: bytes, start: int, stop: int, users: Mapping[bytes, bytes]) 
     clear = decryptor.update(data[user_end + _IV : stop]) + decryptor.finalize()
     payload = clear[_CHECKSUM:]
     checksum = hashlib.sha1(payload, usedforsecurity=False).digest()
-    return payload if hmac.compare_digest(checksum, clear[:_CHECKSUM]) else None
+    return (user, payload) if hmac.compare_digest(checksum, clear[:_CHECKSUM]) else None

@@ -32,6 +32,9 @@ class FakeNames(dict):
         assert spelling.decode() not in self.paths
         self[spelling] = series
 
+    def path(self, series: int) -> str:
+        return self.paths[series]
+
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -68,12 +71,12 @@ class FakeStore:
 class House:
     """A pipeline over the stand-ins, its ledger, and ways to wait."""
 
-    def __init__(self, limits: SeriesLimits) -> None:
+    def __init__(self, limits: SeriesLimits, **options: Any) -> None:
         self.time = float(NOW)
         self.store = FakeStore()
         self.names = FakeNames()
         self.ledger = Ledger()
-        self.pipeline = Pipeline(self.store, self.names, limits, lambda: self.time)
+        self.pipeline = Pipeline(self.store, self.names, limits, lambda: self.time, ledger=self.ledger, **options)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Let the loop turn until ``holds``."""
@@ -96,6 +99,12 @@ def make_house() -> Callable[..., House]:
 @pytest.fixture
 def house() -> House:
     return House(SeriesLimits())
+
+
+@pytest.fixture
+def guarded() -> Callable[..., House]:
+    """A house whose pipeline knows limits of sources and prefixes, and rights."""
+    return lambda **options: House(options.pop("limits", SeriesLimits()), **options)
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

@@ -17,6 +17,7 @@ NOW = 1_750_000_000
 @dataclass
 class Decoded(Parsed):
     notifications: list[str] = field(default_factory=list)
+    users: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 class FakeDecoder:

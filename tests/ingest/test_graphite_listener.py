@@ -12,7 +12,7 @@ import pytest
 
 from ingestd.ingest import streams
 from ingestd.ingest.graphite import TCP, UDP, GraphiteListener, GraphiteSettings
-from ingestd.ingest.pipeline import IngestError
+from ingestd.ingest.sources import IngestError
 from ingestd.ingest.streams import StreamSettings
 
 NOW = 1_750_000_000

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from ingestd.ingest.pipeline import IngestError
 from ingestd.ingest.sockets import dropped, kernel_drops, open_datagram, open_pair, open_stream, resolve, shown
+from ingestd.ingest.sources import IngestError
 
 TABLE = """\
    sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops

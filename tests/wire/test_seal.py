@@ -69,7 +69,7 @@ def test_signed_by_a_user(user, payload, before):
 def test_encrypted_by_a_user(user, payload, before):
     data = before + encrypted(user, USERS[user], payload)
     start, stop = len(before), len(data)
-    assert decrypted(data, start, stop, USERS) == payload
+    assert decrypted(data, start, stop, USERS) == (user, payload)
     assert decrypted(data, start, stop, {user: b"another"}) is None
     assert decrypted(data, start, stop, {}) is None
     for position in (start + 6, start + 6 + len(user), stop - 1):
