@@ -1,6 +1,7 @@
 """Graphite lines over TLS: any cutting of records, certificates, bad and slow handshakes."""
 
 import asyncio
+import contextlib
 import random
 import socket
 import ssl
@@ -149,8 +150,8 @@ def test_a_certificate_is_asked_for_and_tells_who_writes(guarded, run, authority
         await send(graphite, client("web02"), [text])
         await house.received(4)
         for stranger in (client(), stranger_with_certificate()):
-            # TLS 1.3: the client learns of the refusal at its first read or write after the handshake.
-            with pytest.raises((ssl.SSLError, ConnectionError)):
+            # TLS 1.3: the client learns of the refusal after its handshake, perhaps only when it has gone.
+            with contextlib.suppress(ssl.SSLError, ConnectionError):
                 await send(graphite, stranger, [text])
         await house.until(lambda: graphite.failed_handshakes == 2)
         await graphite.stop()
