@@ -3,7 +3,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: run test check bench
+TOOLS := .venv-tools
+TOOLS_STAMP := $(TOOLS)/.ready
+UPGRADE ?=
+COMPILE = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version=3.11 --fork-strategy=fewest \
+  --generate-hashes --no-emit-index-url --no-header --no-annotate --strip-extras $(UPGRADE)
+
+SOAK_FILES = $(sort $(shell grep -rlw --include='test_*.py' effort tests))
+SOAK_TIMEOUT ?= 86400
+
+.PHONY: run test check bench soak lock audit
 
 run: $(STAMP)
 	$(BIN)/ingestd serve --data data
@@ -20,7 +29,28 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m bench
 
-$(STAMP): pyproject.toml
+soak: $(STAMP)
+	failed=; for file in $(SOAK_FILES); do \
+	  INGESTD_SOAK=1 $(BIN)/python -m pytest --timeout=$(SOAK_TIMEOUT) $$file || failed="$$failed $$file"; \
+	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+lock: $(TOOLS_STAMP)
+	$(COMPILE) --all-extras --output-file=requirements/dev.txt pyproject.toml requirements/build.in
+	$(COMPILE) --constraint=requirements/dev.txt --output-file=requirements/run.txt pyproject.toml
+	$(COMPILE) --constraint=requirements/dev.txt --output-file=requirements/build.txt requirements/build.in
+	$(COMPILE) --output-file=requirements/tools.txt requirements/tools.in
+
+audit: $(TOOLS_STAMP)
+	$(TOOLS)/bin/python requirements/audit.py requirements/dev.txt requirements/tools.txt
+
+$(STAMP): pyproject.toml requirements/build.txt requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/build.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(TOOLS_STAMP): requirements/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --require-hashes --requirement requirements/tools.txt
 	touch $@
