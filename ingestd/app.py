@@ -246,9 +246,17 @@ class Daemon:
                 log.error("cannot look after the store: %s", e)
             for tls in self._tls:
                 tls.poll()
+            self._watch_memory()
             if self._store.saturated:
                 for listener in self._listeners:
                     listener.pause()
+
+    def _watch_memory(self) -> None:
+        limit = self._settings.limits.memory
+        crowded = bool(limit) and resident_bytes() > limit
+        if crowded and not self._pipeline.crowded:
+            log.error("memory is over limits.memory (%d bytes): new series are refused", limit)
+        self._pipeline.crowded = crowded
 
     def _relieved(self) -> None:
         for listener in self._listeners:

@@ -189,6 +189,11 @@ class Limits(_Table):
     path_depth: int = Field(128, ge=1, description="Nodes of a path, far above what clients send.")
     path_tags: int = Field(64, ge=0, description="Tags of a path, far above what clients send.")
     series: int = Field(10_000_000, ge=1, description="Series in all: a name costs some 300 bytes of memory.")
+    memory: Size = Field(
+        0,
+        ge=0,
+        description="Bytes of memory beyond which no new series are taken: names alone grow for ever; 0 = none.",
+    )
     names_per_second: float = Field(
         0.0,
         ge=0,

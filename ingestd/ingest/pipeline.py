@@ -87,6 +87,8 @@ class Pipeline:
         self._by_source, self._by_prefix = ledger.sources, ledger.prefixes
         self.sources = Sources(source_limits or SourceLimits(), access or Access(), self.clock)
         """Who sends."""
+        self.crowded = False
+        """Whether new series are refused because memory is short."""
 
     @property
     def saturated(self) -> bool:
@@ -264,7 +266,7 @@ class Pipeline:
 
     def _room(self, clock: int) -> int:
         """How many new series there may be now in all."""
-        room = max(0, self._limits.total - len(self.names))
+        room = 0 if self.crowded else max(0, self._limits.total - len(self.names))
         if not self._limits.rate:
             return room
         earned = (clock - self._refilled) * self._limits.rate

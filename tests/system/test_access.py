@@ -150,3 +150,23 @@ def test_settings_that_cannot_be(tmp_path, text, message):
     found = subprocess.run([*command, *options], check=False, capture_output=True, text=True, timeout=60)
     assert found.returncode != 0
     assert message in found.stderr
+
+
+def test_short_memory_refuses_new_series_alone(configured, wait_until):
+    d = configured("[limits]\nmemory = 1048576\n")
+    wait_until(lambda: "new series are refused" in d.log, "the first look at the memory")
+    d.send(b"a.b 1 %d\n" % NOW)
+    assert d.settled(1)["rejected"] == {"limit": 1}
+    assert d.get("/health", decode=False)[0] == 200
+    d.kill()
+    (d.directory.parent / "ingestd.toml").write_text("")
+    d.start()
+    d.send(b"a.b 1 %d\n" % NOW)
+    (d.directory.parent / "ingestd.toml").write_text("[limits]\nmemory = 1048576\n")
+    d.settled(1)
+    d.kill()
+    d.start()
+    wait_until(lambda: d.log.count("new series are refused") == 2, "the first look at the memory")
+    d.send(b"a.b 2 %d\na.c 2 %d\n" % (NOW, NOW))
+    ledger = d.settled(2)
+    assert (ledger["stored"], ledger["rejected"]) == (1, {"limit": 1})
