@@ -121,13 +121,14 @@ class Pipeline:
             kept.append(rightful if source.points is None else self._within_rate(books, rightful, source, clock))
         whole = joined(kept)
         batch = whole.batch
-        senders = _Senders([source for _, source in parts], [len(part.batch) for part in kept])
+        senders = _Senders(parts, kept)
         if whole.unknown:
-            batch, senders = self._with_new_series(batch, whole.unknown, clock, books, senders)
+            batch = self._with_new_series(batch, whole.unknown, clock, books, senders)
         if self._prefixes.active and len(batch):
-            batch, senders = self._within_prefixes(batch, clock, books, senders)
+            batch = self._within_prefixes(batch, clock, books, senders)
         if len(batch):
             too_old, too_new = self._store.accept(batch, clock, books)
+            # The store does not say which: those with the least or the greatest timestamps.
             if too_old:
                 self._reject_rows(books, "too_old", np.argsort(batch.timestamps)[:too_old], senders)
             if too_new:
@@ -145,11 +146,8 @@ class Pipeline:
             self._by_source.add(source.name, reason, points)
 
     def _reject_rows(self, books: Books, reason: str, rows: NDArray[np.intp], senders: _Senders) -> None:
-        """Reject rows that the store did not take: those with the least or the greatest timestamps."""
-        if len(senders.sources) == 1:
-            self._reject(books, senders.sources[0], reason, len(rows))
-            return
-        for source, points in Counter(senders.of(row) for row in rows.tolist()).items():
+        """Reject ``rows`` of a batch, each to its sender."""
+        for source, points in Counter(map(senders.of, rows.tolist())).items():
             self._reject(books, source, reason, points)
 
     # -- rights and rates ----------------------------------------------------------------------------------------------
@@ -177,21 +175,21 @@ class Pipeline:
         self._reject(books, source, "quota", n - taken)
         return _chosen(parsed, np.arange(n) < taken)
 
-    def _within_prefixes(self, batch: Batch, clock: int, books: Books, senders: _Senders) -> tuple[Batch, _Senders]:
+    def _within_prefixes(self, batch: Batch, clock: int, books: Books, senders: _Senders) -> Batch:
         kept = self._prefixes.within_rate(batch.ids, clock)
         if kept is None:
-            return batch, senders
+            return batch
         for prefix, points in self._prefixes.refused(batch.ids[~kept]).items():
             self._by_prefix.add(prefix, "quota", points)
-        for source, points in Counter(senders.of(row) for row in np.flatnonzero(~kept).tolist()).items():
-            self._reject(books, source, "quota", points)
-        return Batch(batch.ids[kept], batch.timestamps[kept], batch.values[kept]), senders.chosen(kept)
+        self._reject_rows(books, "quota", np.flatnonzero(~kept), senders)
+        senders.choose(kept)
+        return Batch(batch.ids[kept], batch.timestamps[kept], batch.values[kept])
 
     # -- new series ----------------------------------------------------------------------------------------------------
 
     def _with_new_series(
         self, batch: Batch, unknown: list[NewName], clock: int, books: Books, senders: _Senders
-    ) -> tuple[Batch, _Senders]:
+    ) -> Batch:
         """``batch`` with an id in every row; rows whose series is over a limit are rejected and left out."""
         ids = batch.ids.copy()
         fresh: dict[str, list[NewName]] = {}
@@ -214,13 +212,13 @@ class Pipeline:
                     ids[name.row] = series
                     self._remember(name.spelling, canonical, series)
         if not refused:
-            return Batch(ids, batch.timestamps, batch.values), senders
+            return Batch(ids, batch.timestamps, batch.values)
         for path, reason in refused.items():
             self._by_prefix.add(self._prefixes.of(path), reason, len(fresh[path]))
-            for source, points in Counter(senders.of(name.row) for name in fresh[path]).items():
-                self._reject(books, source, reason, points)
+            self._reject_rows(books, reason, np.array([name.row for name in fresh[path]]), senders)
         kept = ids != UNKNOWN
-        return Batch(ids[kept], batch.timestamps[kept], batch.values[kept]), senders.chosen(kept)
+        senders.choose(kept)
+        return Batch(ids[kept], batch.timestamps[kept], batch.values[kept])
 
     def _remember(self, spelling: bytes, canonical: bytes, series: int) -> None:
         if spelling != canonical and len(spelling) <= _SPELLING:
@@ -276,21 +274,27 @@ class Pipeline:
 
 
 class _Senders:
-    """The source of each row of a batch: runs of rows, one for each source."""
+    """The source of each row of a batch: runs of rows, one for each part. They are counted out only when asked for."""
 
-    __slots__ = ("_ends", "sources")
+    __slots__ = ("_ends", "_kept", "_parts")
 
-    def __init__(self, sources: Sequence[Source], counts: Sequence[int]) -> None:
-        self.sources = sources
-        self._ends = list(accumulate(counts))
+    def __init__(self, parts: Sequence[tuple[Parsed, Source]], kept: Sequence[Parsed]) -> None:
+        self._parts = parts
+        self._kept = kept
+        self._ends: list[int] | None = None
+
+    def _counted(self) -> list[int]:
+        if self._ends is None:
+            self._ends = list(accumulate(len(part.batch) for part in self._kept))
+        return self._ends
 
     def of(self, row: int) -> Source:
-        return self.sources[bisect_right(self._ends, row)]
+        """The source of a row."""
+        return self._parts[bisect_right(self._counted(), row)][1]
 
-    def chosen(self, kept: NDArray[np.bool_]) -> _Senders:
-        """Those of the rows that are kept."""
-        below = np.concatenate([[0], np.cumsum(kept)])[[0, *self._ends]]
-        return _Senders(self.sources, np.diff(below).tolist())
+    def choose(self, kept: NDArray[np.bool_]) -> None:
+        """The rows that are not ``kept`` have left the batch."""
+        self._ends = np.concatenate([[0], np.cumsum(kept)])[self._counted()].tolist()
 
 
 def _chosen(parsed: Parsed, kept: NDArray[np.bool_]) -> Parsed:
