@@ -27,6 +27,9 @@ from ingestd.index.segment import Range, Segment, build
 EXPANSIONS_MAX: Final = 4096
 """Texts that the braces of one node may expand to: dashboards list hundreds of hosts; 13 pairs double to more."""
 
+EXPANDED_MAX: Final = 4 << 20
+"""Characters of these texts and of all on the way to them: a list of 1,000 hosts has 50,000."""
+
 VISITS_MAX: Final = 5_000_000
 """Nodes that one search may visit: about 3 s, and several times the nodes of a million names."""
 
@@ -67,21 +70,30 @@ class _Level:
 def expand_braces(text: str, limit: int = EXPANSIONS_MAX) -> list[str]:
     """The texts that ``text`` means, each once; innermost braces first. A brace without its partner is a character.
 
-    :raises FindLimitError: more than ``limit`` texts.
+    :raises FindLimitError: more than ``limit`` texts, or more than :data:`EXPANDED_MAX` characters.
     """
-    done: dict[str, None] = {}
-    todo = {text: None}
+    done: list[str] = []
+    todo = [text]
+    # Many ways may lead to one text: in ``{,a}{,a}...`` there are 2^n to n texts.
+    seen = {text}
+    characters = len(text)
     while todo:
-        pattern, _ = todo.popitem()
+        pattern = todo.pop()
         braces = _BRACES.search(pattern)
         if braces is None:
-            done[pattern] = None
-        else:
-            head, tail = pattern[: braces.start()], pattern[braces.end() :]
-            todo.update(dict.fromkeys(head + choice + tail for choice in braces[1].split(",")))
-        if len(done) + len(todo) > limit:
-            raise FindLimitError(f"the braces of a node expand to more than {limit} texts")
-    return list(done)
+            done.append(pattern)
+            continue
+        head, tail = pattern[: braces.start()], pattern[braces.end() :]
+        choices = dict.fromkeys(braces[1].split(","))
+        characters += len(braces[1]) + len(choices) * (len(head) + len(tail))
+        if len(done) + len(todo) + len(choices) > 2 * limit or characters > EXPANDED_MAX:
+            raise FindLimitError(f"the braces of a node expand to more than {limit} texts or {EXPANDED_MAX} characters")
+        new = [one for choice in choices if (one := head + choice + tail) not in seen]
+        seen.update(new)
+        todo += new
+    if len(done) > limit:
+        raise FindLimitError(f"the braces of a node expand to more than {limit} texts")
+    return done
 
 
 def _is_glob(part: str) -> bool:
@@ -151,7 +163,7 @@ def _below(segment: Segment, nodes: list[Range], visits: _Visits) -> list[Range]
 
 
 def _walk(segment: Segment, levels: list[_Level], visits: _Visits) -> list[Range]:
-    """The nodes of a segment that the levels mean, each once."""
+    """The nodes of a segment that the levels mean, each once; the root among them where they may mean no node."""
     nodes = [segment.root]
     for level in levels:
         found: list[Range] = []
@@ -169,7 +181,7 @@ def _walk(segment: Segment, levels: list[_Level], visits: _Visits) -> list[Range
         visits.spend(len(nodes) * len(level.literals))
         several = level.any_depth + bool(level.match) + len(level.literals) > 1
         nodes = list(dict.fromkeys(found)) if several else found
-    return [node for node in nodes if node.depth]
+    return nodes
 
 
 def _merged(segments: list[Segment]) -> tuple[Segment, ...]:
@@ -214,18 +226,13 @@ class Globs:
         if not tail:
             return self._leaf(".".join(parts).encode())
         levels = _levels(parts[:tail], last=tail == len(parts))
-        rest = "".join("." + part for part in parts[tail:]).encode()
+        rest = ".".join(parts[tail:]).encode()
         hidden = self._hidden(parts[0])
         visits = _Visits(self._visits_max)
         leaves: dict[str, int] = {}
         for segment in self._refreshed():
             for node in _walk(segment, levels, visits):
-                if rest:
-                    path = segment.path(node) + rest
-                    id_ = self._exact(path)
-                else:
-                    id_ = segment.leaf(node)
-                    path = segment.path(node) if id_ is not None else b""
+                path, id_ = self._leaf_at(segment, node, rest)
                 if id_ is not None and not (hidden is not None and path.startswith(hidden)):
                     leaves[path.decode()] = id_
             self._bound(leaves)
@@ -251,6 +258,8 @@ class Globs:
         branch: dict[bytes, bool] = {}
         for segment in self._refreshed():
             for node in _walk(segment, levels, visits):
+                if not node.depth:
+                    continue
                 path = segment.path(node)
                 if hidden is not None and path.startswith(hidden):
                     continue
@@ -270,6 +279,14 @@ class Globs:
 
     def _hidden(self, first: str) -> bytes | None:
         return self._private if self._private is not None and _is_glob(first) else None
+
+    def _leaf_at(self, segment: Segment, node: Range, rest: bytes) -> tuple[bytes, int | None]:
+        """The path of a node, or of the one that is ``rest`` below it, and the id of the series there, if any."""
+        if not rest:
+            id_ = segment.leaf(node) if node.depth else None
+            return (b"" if id_ is None else segment.path(node)), id_
+        path = segment.path(node) + b"." + rest if node.depth else rest
+        return path, self._exact(path)
 
     def _exact(self, key: bytes) -> int | None:
         id_ = self._names.get(key)

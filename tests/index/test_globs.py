@@ -74,6 +74,13 @@ def test_find_equals_matching_every_name(names, pattern):
     ]
 
 
+@pytest.mark.parametrize(("pattern", "found"), [("**.b", ["a.b", "b"]), ("{,a}.b", ["a.b", "b"]), ("**.b.a", ["b.a"])])
+def test_what_may_mean_no_node_may_mean_the_root(pattern, found):
+    globs = Globs(table("b", "b.a", "a.b"))
+    assert [path for path, _ in globs.find_leaves(pattern)] == found
+    assert [node.path for node in globs.find_nodes(pattern)] == found
+
+
 steps = st.one_of(
     st.tuples(st.just("add"), st.lists(paths, max_size=9, unique=True)),
     st.tuples(st.just("remove"), st.integers(0, 30)),
@@ -185,6 +192,12 @@ def test_braces():
 def test_limits_name_their_number():
     with pytest.raises(FindLimitError, match="4096"):
         expand_braces("{a,b}" * 40)
+    with pytest.raises(FindLimitError, match="characters"):
+        expand_braces("{" + ",".join(map(str, range(1000))) + "}" + "x" * 5000)
+
+
+def test_many_ways_to_few_texts_cost_no_more_than_the_texts():
+    assert sorted(expand_braces("{,b}" * 60), key=len) == ["b" * n for n in range(61)]
     names = table(*(f"a.b{i}" for i in range(20)))
     with pytest.raises(FindLimitError, match="10 names"):
         Globs(names, results_max=10).find_leaves("a.*")
