@@ -1,0 +1,26 @@
+"""The table of targets, those of the greatest risk first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fuzz_collectd import AuthFile, Datagrams, Encrypted, Signed, TypesFile
+from fuzz_lines import Lines
+from fuzz_query import GlobPatterns, TagPaths, Targets, Times
+from fuzz_target import Target
+
+TARGETS: Final[dict[str, type[Target]]] = {
+    target.name: target
+    for target in (
+        Datagrams,
+        Signed,
+        Encrypted,
+        Lines,
+        Targets,
+        Times,
+        GlobPatterns,
+        TagPaths,
+        AuthFile,
+        TypesFile,
+    )
+}
