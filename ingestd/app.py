@@ -52,7 +52,7 @@ from ingestd.query.limits import QueryLimits
 from ingestd.reader import LocalReader
 from ingestd.serve.deps import Deps, Limits
 from ingestd.serve.http import make_app, runner_options
-from ingestd.storage.errors import StorageError
+from ingestd.storage.errors import CorruptFileError, StorageError
 from ingestd.storage.events import EventLog
 from ingestd.storage.files import Files
 from ingestd.storage.store import Store
@@ -131,7 +131,10 @@ class Daemon:
         if self._prefixes.active:
             self._prefixes.adopt(opened.ids, self.names.paths(opened.ids))
         self._globs.refresh()
-        self._events = EventLog(Files(), self._data / "events.log", self._settings.storage.events)
+        try:
+            self._events = EventLog(Files(), self._data / "events.log", self._settings.storage.events)
+        except CorruptFileError as e:
+            raise StorageError(f"{e}; try: ingestd check --repair {self._data}") from e
         self._store.on_relief = self._relieved
         self._store.on_forget = self._forgotten
         await self._listen()
@@ -362,6 +365,7 @@ class Daemon:
             "memory_bytes": resident_bytes(),
             "events": len(self._events),
             "events_lost": self._events_lost,
+            "damage": [*store["damage"], *self._events.damage],
             "python": sys.version.split()[0],
         }
 

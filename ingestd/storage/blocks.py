@@ -11,7 +11,7 @@ import mmap
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -30,7 +30,7 @@ from ingestd.storage.fileformat import (
     pack_block_header,
     unpack_block_header,
 )
-from ingestd.storage.files import Files
+from ingestd.storage.files import Files, make_durably
 from ingestd.storage.layout import Key
 from ingestd.storage.view import BlockRef
 
@@ -144,20 +144,31 @@ class BlockDirectory:
         self._limit = open_files
         self._open: OrderedDict[Path, BlockFile | None] = OrderedDict()
         self._lock = threading.Lock()
+        self._lost: frozenset[Path] = frozenset()
+        self._durable: set[Path] = set()
         files.make_directory(root)
 
     def path(self, key: Key, generation: int) -> Path:
         return self._root / f"L{key.layout}" / f"a{key.archive}" / f"{key.block}.g{generation}.blk"
 
+    def give_up(self, paths: Iterable[Path]) -> None:
+        """Take ``paths`` for files that were lost: they hold nothing."""
+        self._lost |= frozenset(paths)
+
     def _file(self, key: Key, generation: int) -> BlockFile | None:
         """The open file; None where it is corrupt, which is noted once."""
         path = self.path(key, generation)
+        if path in self._lost:
+            return None
         with self._lock:
             if path in self._open:
                 self._open.move_to_end(path)
                 return self._open[path]
         try:
             file = BlockFile(self._files, path, self._access)
+            own = file.header
+            if (own.layout, own.archive, own.block, own.generation) != (*key, generation):
+                raise CorruptFileError(path, 0, "the header is another block's")
         except CorruptFileError as e:
             self._note(e)
             file = None
@@ -196,7 +207,7 @@ class BlockDirectory:
         """
         path = self.path(key, ref.generation)
         fresh = path.with_suffix(".tmp")
-        self._files.make_directory(path.parent)
+        self._settle(path.parent)
         fd = self._files.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             self._fill(fd, key, ref, step, ids, parts, values)
@@ -211,6 +222,13 @@ class BlockDirectory:
             raise
         finally:
             self._files.close(fd)
+
+    def _settle(self, directory: Path) -> None:
+        """Make an archive's directory durable, once: a commit is to name no file that has no way to it."""
+        if directory not in self._durable:
+            make_durably(self._files, directory.parent)
+            make_durably(self._files, directory)
+            self._durable.add(directory)
 
     def _fill(
         self,

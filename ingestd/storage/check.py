@@ -23,6 +23,7 @@ from ingestd.storage.fileformat import (
     EVENTS_MAGIC,
     JOURNAL_MAGIC,
     MANIFEST_MAGIC,
+    PAGE,
     REGISTRY_MAGIC,
     SEGMENT_HEADER,
     unpack_segment_header,
@@ -86,10 +87,18 @@ def _log(files: Files, path: Path, magic: bytes, report: Report) -> list[Any]:
         report.findings.append(str(e))
         return []
     report.findings += damage
-    size = path.stat().st_size
+    size = _size(files, path)
     if size > end:
         report.findings.append(f"{path}: {size - end} bytes after byte {end} are no record (a torn tail)")
     return list(records)
+
+
+def _size(files: Files, path: Path) -> int:
+    fd = files.open(path, os.O_RDONLY)
+    try:
+        return files.size(fd)
+    finally:
+        files.close(fd)
 
 
 def _check_registry(files: Files, path: Path, report: Report) -> registry.Loaded:
@@ -149,17 +158,41 @@ def _check_block(files: Files, path: Path, key: Key, ref: BlockRef, known: regis
         report.findings.append(f"{path}: its ids do not ascend")
     if int(file.ids.max()) >= len(known.layout):
         report.findings.append(f"{path}: it has series that the registry does not know")
+    if key.layout >= len(known.layouts) or key.archive >= len(known.layouts[key.layout]):
+        report.findings.append(f"{path}: the registry does not know its layout")
+    report.findings += damage_of(file, files)
+
+
+def damage_of(file: BlockFile, files: Files) -> list[str]:
+    """What is wrong with the tiles of a block file, and with the bytes that belong to nothing and are zero."""
+    found = []
+    header = file.header
     for number in range(header.tiles):
         try:
             file.tile(number)
         except CorruptFileError as e:
-            report.findings.append(str(e))
+            found.append(str(e))
+    fd = files.open(file.path, os.O_RDONLY)
+    try:
+        gaps = [(PAGE + 4 * header.n, header.crcs_at), (header.crcs_at + 4 * header.tiles, header.data_at)]
+        for start, end in gaps:
+            if any(files.read(fd, end - start, start)):
+                found.append(f"{file.path}: bytes {start} to {end - 1} belong to nothing and are not zero (harmless)")
+        if files.size(fd) > header.size:
+            found.append(f"{file.path}: {files.size(fd) - header.size} bytes after its end (harmless)")
+    finally:
+        files.close(fd)
+    return found
 
 
 def _check_journal(files: Files, directory: Path, known: registry.Loaded, report: Report) -> None:
     if "journal" not in files.names(directory):
         return
     journal = Journal(directory / "journal", files)
+    segments = journal.segments()
+    if segments and segments[0][0] > report.journal_from:
+        start = segments[0][0]
+        report.findings.append(f"{directory / 'journal'}: LSN {report.journal_from} to {start} are missing")
     unknown = 0
     for record in journal.replay(report.journal_from):
         report.journal_records += 1

@@ -42,6 +42,9 @@ class EventLog:
         self._distrusted = False
         records, damage = self._log.load()
         self.damage += damage
+        if self._log.torn:
+            self.damage.append(f"{path}: the last {self._log.torn} bytes are no whole event and were cut")
+            self._log.trim()
         for record in records:
             self._take(record)
 

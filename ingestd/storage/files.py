@@ -5,6 +5,7 @@ A test hands in its own :class:`Files` to fail, to record or to tear operations.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -66,7 +67,8 @@ class Files:
         path.unlink(missing_ok=True)
 
     def make_directory(self, path: Path) -> None:
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        """Make one directory, or leave it; durable after the one that it stands in is synced."""
+        path.mkdir(mode=0o750, exist_ok=True)
 
     def sync_directory(self, path: Path) -> None:
         """Make names in a directory durable."""
@@ -97,3 +99,13 @@ class Files:
             os.close(fd)
             raise StorageError(f"{path.parent} is in use by another process") from None
         return fd
+
+
+def make_durably(files: Files, path: Path) -> None:
+    """Make a directory and those above it; one that is there may have been made before a kill, and is synced too."""
+    if not path.parent.is_dir():
+        make_durably(files, path.parent)
+    files.make_directory(path)
+    # Who may not read the directory above has been given this one by somebody else.
+    with contextlib.suppress(PermissionError):
+        files.sync_directory(path.parent)

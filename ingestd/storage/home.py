@@ -14,9 +14,9 @@ from typing import Final, Literal
 from ingestd.points import Ids, Values
 from ingestd.storage import manifest, registry
 from ingestd.storage.blocks import BlockDirectory
-from ingestd.storage.errors import StorageError
+from ingestd.storage.errors import CorruptFileError, StorageError
 from ingestd.storage.fileformat import MANIFEST_MAGIC, REGISTRY_MAGIC
-from ingestd.storage.files import Files
+from ingestd.storage.files import Files, make_durably
 from ingestd.storage.journal import SEGMENT_BYTES, Journal
 from ingestd.storage.layout import Key
 from ingestd.storage.logfile import LogFile, read_log
@@ -64,13 +64,9 @@ class Home:
         """What was found broken since the start."""
         return [*self._notes, *self.journal.damage, *self._blocks.damage]
 
-    def note(self, what: str) -> None:
-        """Add to the damage."""
-        self._notes.append(what)
-
     def open(self) -> Opened:
         """Lock the directory and read registry and manifest. Raises StorageError or OSError."""
-        self._files.make_directory(self._directory)
+        make_durably(self._files, self._directory)
         self._lock = self._files.lock(self._directory / "lock")
         try:
             return self._open()
@@ -83,18 +79,74 @@ class Home:
         self._manifest = LogFile(self._files, self._directory / "manifest.log", MANIFEST_MAGIC)
         self._blocks = BlockDirectory(self._directory / "blocks", self._files, self._access)
         self.journal = Journal(self._directory / "journal", self._files, self._segment_bytes)
-        records, damage = self._manifest.load()
+        self._refuse_without_logs()
+        try:
+            records, damage = self._manifest.load()
+            loaded = registry.decode(*self.registry.load())
+        except CorruptFileError as e:
+            raise self.refusal(str(e)) from e
         if damage:
-            raise StorageError(f"{damage[0]}; ingestd check says more")
+            raise self.refusal(damage[0])
         files, journal_from, expired = manifest.decode(records)
+        self._look_for_lost(files, journal_from)
+        self._refuse_without_series(files, loaded)
         self._remove_unlisted(files)
-        loaded = registry.decode(*self.registry.load())
-        if loaded.incomplete:
-            raise StorageError(f"{self._directory / 'registry.log'}: {loaded.incomplete}; ingestd check says more")
+        self._manifest.trim()
+        self.registry.trim()
         self._notes += loaded.damage
         if loaded.forgotten > len(loaded.names.ids) + FEW_FORGOTTEN and not loaded.damage:
             self.registry.replace(registry.encode_all(loaded))
         return Opened(loaded, files, journal_from, frozenset(expired))
+
+    def refusal(self, why: str) -> StorageError:
+        """The error of a start that would lose what can still be saved."""
+        return StorageError(f"{why}; try: ingestd check --repair {self._directory}")
+
+    def _refuse_without_logs(self) -> None:
+        """The logs are made before anything else: without them, what is there would count for nothing."""
+        names = self._files.names(self._directory)
+        data = bool(self._blocks.listed() or self.journal.segments())
+        if "manifest.log" not in names and (data or "registry.log" in names):
+            raise self.refusal(f"{self._directory / 'manifest.log'} is missing")
+        if "registry.log" not in names and data:
+            raise self.refusal(f"{self._directory / 'registry.log'} is missing")
+
+    def _look_for_lost(self, files: Mapping[Key, BlockRef], journal_from: int) -> None:
+        """What the manifest counts on and is gone is noted.
+
+        Where the manifest itself may have lost its last record, which named what stands there now, nothing is touched.
+        """
+        present = {path for path, _, _ in self._blocks.listed()}
+        named = {self._blocks.path(key, ref.generation) for key, ref in files.items()}
+        lost = [f"{path} is missing" for path in sorted(named - present)]
+        segments = self.journal.segments()
+        if segments and segments[0][0] > journal_from:
+            lost.append(f"the journal from LSN {journal_from} to {segments[0][0]} is missing")
+        if lost and (self._manifest.torn or present - named):
+            raise self.refusal(f"{self._directory / 'manifest.log'} has lost commits: {lost[0]}")
+        self._notes += lost
+        self._blocks.give_up(named - present)
+
+    def _refuse_without_series(self, files: Mapping[Key, BlockRef], loaded: registry.Loaded) -> None:
+        """Ids that the registry lost are not to be given to other series while there are points of theirs."""
+        path = self._directory / "registry.log"
+        if loaded.incomplete:
+            raise self.refusal(f"{path}: {loaded.incomplete}")
+        for key in files:
+            if key.layout >= len(loaded.layouts) or key.archive >= len(loaded.layouts[key.layout]):
+                raise self.refusal(f"{path}: the layout of blocks/L{key.layout}/a{key.archive} is lost")
+        # Where the tail is torn every file is asked; else the newest of each archive, which know all but the silent.
+        newest = {key._replace(block=0): key for key in sorted(files)}
+        for key in files if self.registry.torn else newest.values():
+            ids = self._blocks.series(key, files[key].generation)
+            if len(ids):
+                self.require(int(ids[-1]), len(loaded.layout))
+
+    def require(self, series: int, known: int) -> None:
+        """Raise StorageError if the id ``series``, which points have, is not among the ``known`` of the registry."""
+        if series >= known:
+            path = self._directory / "registry.log"
+            raise self.refusal(f"{path}: series {known} to {series} have points but no names")
 
     def _remove_unlisted(self, files: Mapping[Key, BlockRef]) -> None:
         """Files that no commit names: a checkpoint was interrupted before it, or its removals after it."""

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from ingestd.storage.fileformat import (
     JOURNAL_RECORD_MAGIC,
     SEGMENT_HEADER,
@@ -106,6 +108,8 @@ class Journal:
             if record is None:
                 found = self._next_valid(whole, data, first, lsn)
                 if found is None:
+                    if np.frombuffer(data[SEGMENT_HEADER.size + lsn - first :], np.uint8).any():
+                        self.damage.append(f"{path}: what stands from LSN {lsn} on is no whole record")
                     return
                 self.damage.append(f"{path}: bytes from LSN {lsn} to {found.lsn} are damaged and were skipped")
                 record = found
@@ -127,7 +131,17 @@ class Journal:
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def start(self, lsn: int) -> int:
-        """Begin to write at ``lsn`` or the next multiple of 8, in a new segment; the LSN of the first record."""
+        """Begin to write at ``lsn`` or the next multiple of 8, in a new segment; the LSN of the first record.
+
+        What was replayed is synced: a process that was killed may have left it in the page cache alone.
+        """
+        for _, _, path in self.segments():
+            fd = self._files.open(path, os.O_RDWR)
+            try:
+                self._files.sync(fd)
+            finally:
+                self._files.close(fd)
+        self._files.sync_directory(self._directory)
         self._next = -(-lsn // 8) * 8
         return self._next
 

@@ -66,9 +66,14 @@ class LogFile:
         self._distrusted = False
         self.size = 0
         """Bytes up to the last record."""
+        self.torn = 0
+        """Bytes behind the last record that are none, until :meth:`trim` cuts them."""
 
     def load(self) -> tuple[list[LogRecord], list[str]]:
-        """Read all records, cut a torn tail, and open for appending; a log that is not there is begun."""
+        """Read all records and open for appending, which :meth:`trim` allows; a log that is not there is begun.
+
+        What is read is synced with its name: a process that was killed may have left it in the page cache alone.
+        """
         try:
             records, damage, self.size = read_log(self._files, self._path, self._magic)
         except FileNotFoundError:
@@ -76,10 +81,17 @@ class LogFile:
             self.replace([])
             return records, damage
         self._fd = self._files.open(self._path, os.O_RDWR)
-        if self._files.size(self._fd) > self.size:
+        self.torn = max(0, self._files.size(self._fd) - self.size)
+        self._files.sync(self._fd)
+        self._files.sync_directory(self._path.parent)
+        return records, damage
+
+    def trim(self) -> None:
+        """Cut a torn tail, once the caller knows that nothing depends on what stood there."""
+        if self.torn:
             self._files.truncate(self._fd, self.size)
             self._files.sync(self._fd)
-        return records, damage
+            self.torn = 0
 
     def append(self, records: Sequence[bytes]) -> None:
         """Write records behind the last; a failed append is overwritten by the next."""

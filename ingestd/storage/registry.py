@@ -56,8 +56,10 @@ class Loaded:
     @property
     def incomplete(self) -> str | None:
         """What series refer to and the log has lost."""
-        if len(self.layout) and int(self.layout.max()) >= len(self.layouts):
-            return f"layout {int(self.layout.max())} is lost"
+        earlier = [number for numbers in self.history.values() for number in numbers]
+        highest = max([int(self.layout.max()), *earlier]) if len(self.layout) else -1
+        if highest >= len(self.layouts):
+            return f"layout {highest} is lost"
         if len(self.profile) and int(self.profile.max()) >= len(self.profiles):
             return f"profile {int(self.profile.max())} is lost"
         return None

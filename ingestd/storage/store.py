@@ -23,7 +23,7 @@ from ingestd.storage.errors import StorageError
 from ingestd.storage.fetch import fetch, find_silent
 from ingestd.storage.fileformat import JournalRecord, record_size
 from ingestd.storage.files import Files
-from ingestd.storage.home import Home
+from ingestd.storage.home import Home, Opened
 from ingestd.storage.intake import Intake, Part, split
 from ingestd.storage.journal import SEGMENT_BYTES
 from ingestd.storage.journal_thread import Durability, Entry, Group, JournalThread
@@ -119,6 +119,17 @@ class Store:
         Raises StorageError if another process holds the directory or a file cannot be used.
         """
         loaded = self._home.open()
+        try:
+            self._recover(loaded)
+        except BaseException:
+            self._home.close()
+            raise
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._thread = JournalThread(self._home.journal, self._home.registry, self._settings.durability, self._on_done)
+        self._thread.start()
+        return loaded.registry.names
+
+    def _recover(self, loaded: Opened) -> None:
         self.series.load(loaded.registry)
         if loaded.registry.rules != self._fingerprint:
             self._match_again(loaded.registry.names)
@@ -131,10 +142,6 @@ class Store:
         self._lsn = self._home.journal.start(top)
         self._publish_layers()
         log.info("recovered", extra={"points": self._replayed, "series": len(self.series), "blocks": len(loaded.files)})
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._thread = JournalThread(self._home.journal, self._home.registry, self._settings.durability, self._on_done)
-        self._thread.start()
-        return loaded.registry.names
 
     def _match_again(self, names: NameBlob) -> None:
         records, changed = self.series.match_again(names, self._rules)
@@ -145,26 +152,18 @@ class Store:
     def _replay(self, start: int) -> int:
         points = 0
         for record in self._home.journal.replay(start):
-            if record.key is not None:
-                key = Key(*record.key)
-                slots = record.times
-                if key.layout < len(self.series.layouts):
-                    self._take(Part(key, record.ids, slots, record.values), record.lsn, record.clock, recovering=True)
-            else:
-                self._replay_points(record)
+            self._home.require(int(record.ids.max(initial=0)), len(self.series))
+            for part in self._parts(record):
+                self._take(part, record.lsn, record.clock, recovering=True)
             points += len(record.ids)
         return points
 
-    def _replay_points(self, record: JournalRecord) -> None:
-        known = record.ids < len(self.series)
-        columns = record.ids, record.times, record.values
-        if not known.all():
-            self._home.note(f"journal record at {record.lsn}: {int((~known).sum())} points of unknown series")
-            columns = record.ids[known], record.times[known], record.values[known]
-        if len(columns[0]):
-            parts, _ = self._route(Batch(*columns), record.clock)
-            for part in parts:
-                self._take(part, record.lsn, record.clock, recovering=True)
+    def _parts(self, record: JournalRecord) -> list[Part]:
+        if record.key is not None:
+            if record.key.layout >= len(self.series.layouts):
+                raise self._home.refusal(f"the journal has points of layout {record.key.layout}, which is lost")
+            return [Part(Key(*record.key), record.ids, record.times, record.values)]
+        return self._route(Batch(record.ids, record.times, record.values), record.clock)[0]
 
     def close(self) -> None:
         """Write and sync what was accepted, end the threads, give up the lock. Blocks.

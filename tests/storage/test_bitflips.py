@@ -1,0 +1,171 @@
+"""Every bit of every type of file, flipped one at a time: harmless, or detected; never a false value, never a crash."""
+
+import itertools
+import os
+import shutil
+
+import pytest
+
+from ingestd.storage.check import check
+from ingestd.storage.errors import StorageError
+from ingestd.storage.events import EventLog
+from ingestd.storage.files import Files
+
+SMALL = ((10, 60), (60, 60), (300, 48))
+START = 1_800_000_000 // 1800 * 1800
+NOW = START + 2000
+SERIES = [f"fleet.web{i}.load" for i in range(4)]
+
+
+class OneFile(Files):
+    """Gives a copy in the place of one file and changes nothing else on the disk."""
+
+    def __init__(self, victim, copy):
+        self.victim, self.copy = victim, copy
+
+    def open(self, path, flags):
+        return super().open(self.copy if path == self.victim else path, flags)
+
+    def lock(self, path):
+        return os.open(os.devnull, os.O_RDONLY)
+
+    def make_directory(self, path):
+        pass
+
+    def sync(self, fd):
+        pass
+
+    def sync_directory(self, path):
+        pass
+
+    def unlink(self, path):
+        pass
+
+
+@pytest.fixture
+def small(tmp_path, open_store):
+    """A closed store of four series with files of every type, every archive, generations, and points in the journal."""
+    h = open_store(tmp_path / "data", SMALL, "max", segment_bytes=2048)
+    h.store.create(SERIES[:3], START)
+    for minute in range(0, 1860, 60):
+        times = range(START + minute, START + minute + 60, 10)
+        h.accept([(i, t, 1000.0 * (i + 1) + (t - START) / 10) for t in times for i in range(3)], START + minute + 50)
+        h.tick(START + minute + 55)
+    h.accept([(1, START + 1230, 7777.0)], START + 1860)
+    h.flush()
+    h.tick(START + 1900)
+    h.store.create(SERIES[3:], START + 1900)
+    h.accept([(3, START + 1900, 5.0), (3, START + 1910, 6.0)], START + 1910)
+    h.pump()
+    h.accept([(0, START + 1920, 9.0)], START + 1920)
+    h.pump()
+    events = EventLog(Files(), h.directory / "events.log")
+    for number in range(3):
+        events.add(START + number, f"deploy {number}", ["web"], "")
+    events.close()
+    return shutil.copytree(h.directory, tmp_path / "small"), type(h)
+
+
+def answers(h):
+    """{(series, archive, time): value} of everything that is kept."""
+    found = {}
+    for series, age in itertools.product(range(len(h.store.series)), (590, 3500, 14000)):
+        found |= {(series, age, t): v for t, v in h.read(series, NOW - age, NOW).items()}
+    return found
+
+
+def possible(truth):
+    """What each slot may show when finer values were lost: a maximum of some of them is one of them."""
+    fine = {}
+    for (series, _, t), value in truth.items():
+        fine.setdefault((series, t // 300), set()).add(value)
+    return fine
+
+
+def look(opened, directory, files):
+    """(answers, damage), or the refusal to open."""
+    try:
+        h = opened(directory, SMALL, "max", 0.0, files, {"segment_bytes": 2048})
+    except StorageError as error:
+        return None, [str(error)]
+    try:
+        found = answers(h), len(h.store.series)
+        events = EventLog(files, directory / "events.log")
+        kept = [e["what"] for e in events.query(0, 2**40, None, None)]
+        events.close()
+        return (*found, kept), [*h.store.status()["damage"], *events.damage]
+    except StorageError as error:
+        return None, [str(error)]
+    finally:
+        h.store.close()
+
+
+def victims(directory):
+    """One file of each type; of the block files the largest of each archive."""
+    found = {
+        "registry": directory / "registry.log",
+        "manifest": directory / "manifest.log",
+        "events": directory / "events.log",
+        "journal": max((directory / "journal").iterdir()),
+    }
+    for archive in range(3):
+        found[f"block of archive {archive}"] = max((directory / f"blocks/L0/a{archive}").iterdir())
+    return found
+
+
+KINDS = ["registry", "manifest", "events", "journal", "block of archive 0", "block of archive 2"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_flipped_bit_is_harmless_or_detected(small, tmp_path, effort, figure, kind):
+    directory, opened = small
+    victim, copy = victims(directory)[kind], tmp_path / "copy"
+    good = victim.read_bytes()
+    copy.write_bytes(good)
+    files = OneFile(victim, copy)
+    truth, damage = look(opened, directory, files)
+    assert (damage, check(directory, files).findings, truth[2]) == ([], [], ["deploy 0", "deploy 1", "deploy 2"])
+    allowed = possible(truth[0])
+    assert len(truth[0]) > 100
+    harmless = found = unseen = 0
+    bits = 8 * len(good)
+    # Odd, so that a stride meets every bit of a byte.
+    stride = effort(max(1, bits // 70) | 1, 1)
+    for bit in range(0, bits, stride):
+        flipped = bytearray(good)
+        flipped[bit // 8] ^= 1 << bit % 8
+        copy.write_bytes(flipped)
+        report = check(directory, files)
+        shown, damage = look(opened, directory, files)
+        if shown == truth:
+            harmless += 1
+            unseen += report.healthy
+            continue
+        found += 1
+        assert damage, f"bit {bit} changes what is shown and nobody says so"
+        assert not report.healthy, f"bit {bit}: check does not find what was told: {damage}"
+        if shown is not None:
+            values, series, events = shown
+            assert series == len(SERIES)
+            assert all(v in allowed.get((s, t // 300), ()) for (s, _, t), v in values.items()), bit
+            assert [e for e in truth[2] if e in events] == events
+    figure(
+        f"{kind}: {harmless + found} of {bits} bits: {found} detected, {harmless} harmless, of these {unseen} unseen"
+    )
+
+
+@pytest.mark.parametrize("name", ["manifest.log", "registry.log"])
+def test_a_start_that_refuses_changes_nothing(small, name):
+    """The last commit or the last names lost: files that seem to be nobody's are not removed."""
+    directory, opened = small
+    path = directory / name
+    good = path.read_bytes()
+    path.write_bytes(good[:-9] + bytes([good[-9] ^ 4]) + good[-8:])
+    before = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    with pytest.raises(StorageError, match="check --repair"):
+        opened(directory, SMALL, "max", 0.0, None, {"segment_bytes": 2048})
+    after = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    if name == "registry.log":
+        # The points of the lost names stand in the journal, which is read last.
+        assert len(after.pop(path)) <= len(before.pop(path))
+    assert after == before
