@@ -82,14 +82,7 @@ class Lines(Target):
         ids, values, stamps = batch.ids.tolist(), batch.values.tolist(), batch.timestamps.tolist()
         found = [
             (paths.get(row) or canonical_path(spelt[series], LIMITS), value, stamp)
-            for row, (series, value, stamp) in enumerate(
-                zip(
-                    parsed.batch.ids.tolist(),
-                    parsed.batch.values.tolist(),
-                    parsed.batch.timestamps.tolist(),
-                    strict=True,
-                )
-            )
+            for row, (series, value, stamp) in enumerate(zip(ids, values, stamps, strict=True))
         ]
         expected, rejected = by_reference(data)
         assert found == expected

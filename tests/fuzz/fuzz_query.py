@@ -133,7 +133,7 @@ class Times(Target):
         b"+1h -1mon min s y w monday sun feb jan1 dec31 20261123 19000101 99991231 1795389600 253402300799 "
         b"999999999999 00:00_ 23:59 1/1/70 02/30/26 -9999y -1s2min3h 24:00 12:60".split(b" ")
     )
-    _zones = (UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("America/St_Johns"), ZoneInfo("Pacific/Apia"))
+    zones = (UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("America/St_Johns"), ZoneInfo("Pacific/Apia"))
 
     def seeds(self) -> list[bytes]:
         return [*self.tokens, b"6pm+tomorrow", b"00:00_20261123", b"noon yesterday", b"now-1d12h", b"8:50pm jan 31"]
@@ -148,7 +148,7 @@ class Times(Target):
         roll = dice(data)
         now = NOW if roll & 12 else (0, 1, LAST_EPOCH, -LAST_EPOCH)[roll % 4]
         try:
-            epoch = parse_time(text, now, self._zones[roll % len(self._zones)])
+            epoch = parse_time(text, now, self.zones[roll % len(self._zones)])
         except QueryError as error:
             return str(error).rpartition(":")[2][:16]
         assert type(epoch) is int

@@ -7,6 +7,7 @@ from typing import Final
 from fuzz_collectd import AuthFile, Datagrams, Encrypted, Signed, TypesFile
 from fuzz_lines import Lines
 from fuzz_query import GlobPatterns, TagPaths, Targets, Times
+from fuzz_serve import Events, Handlers, Parameters, Questions
 from fuzz_target import Target
 
 TARGETS: Final[dict[str, type[Target]]] = {
@@ -17,6 +18,10 @@ TARGETS: Final[dict[str, type[Target]]] = {
         Encrypted,
         Lines,
         Targets,
+        Questions,
+        Parameters,
+        Events,
+        Handlers,
         Times,
         GlobPatterns,
         TagPaths,

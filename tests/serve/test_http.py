@@ -348,6 +348,7 @@ async def test_events_are_kept_and_found(client, fakes):
         '{"when": -1}',
         '{"when": NaN}',
         '{"when": 1e300}',
+        '{"when": 1%s}' % ("0" * 400),
         '{"what": "' + "x" * 70_000 + '"}',
         json.dumps({"tags": ["x"] * 1001}),
     ],

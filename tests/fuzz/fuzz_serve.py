@@ -1,0 +1,291 @@
+"""What arrives over HTTP: parameters, events, whole questions, and requests to the handlers themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Hashable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote_plus
+
+import numpy as np
+from aiohttp import web
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.test_utils import make_mocked_request
+from fuzz_mutate import Mutator
+from fuzz_query import LITERALS, NOW, PATHS, WORDS, Times, golden_targets, target_text
+from fuzz_target import Target, dice
+
+from ingestd.index.globs import FindLimitError
+from ingestd.points import Ids, Rows, Window
+from ingestd.query.consolidate import consolidate
+from ingestd.query.evaluate import Request, run
+from ingestd.query.limits import QueryError, QueryLimits
+from ingestd.serve.deps import Deps, Limits
+from ingestd.serve.events import read_event
+from ingestd.serve.find import query_of
+from ingestd.serve.formats import to_csv, to_json, to_raw
+from ingestd.serve.http import make_app
+from ingestd.serve.params import Params, ServeError, parse_pairs
+from ingestd.serve.render import request_of
+
+LIMITS: Final = QueryLimits(series=200, points=20_000, patterns=20, calls=60, depth=12, target_length=1_500, targets=8)
+"""Narrow ones: inputs reach them, and none is slow because it asks for much."""
+SERIES: Final = (
+    "a.b.c",
+    "a.b.d",
+    "a.c.c",
+    "a.c.d",
+    "ä.ö",
+    "test.odd.a",
+    "collectd.web01.cpu-0.cpu-user",
+    "=cmd()",
+    "x<y>",
+)
+"""Enough names for functions to have one, two or several series of different steps."""
+NAMES: Final = tuple(
+    b"target target target[] from until tz format maxDataPoints jsonp noNullPoints xFilesFactor now pretty rawData query "
+    b"position wildcards leavesOnly groupByExpr automatic_variants path set tags cacheTimeout".split(b" ")
+)
+VALUES: Final = (
+    b"json", b"csv", b"raw", b"png", b"treejson", b"completer", b"nodelist", b"-1h", b"now", b"0", b"1", b"-1", b"1e9",
+    b"%00", b"%ff", b"a.*", b"a.b.c", b"Europe/Berlin", b"../../etc/passwd", b"UTC", b"f(", b"alert",
+    b"a.b%0d%0aX:%201",
+    b"9999999999999999999", b"nan", b"inf", b"0.5", b"%u1234", b"+", b"true", b"%d9%a1",
+)  # fmt: skip
+EVENT_TOKENS: Final = (
+    b'"what"', b'"when"', b'"tags"', b'"data"', b":", b",", b"{", b"}", b"[", b"]", b"null", b"true", b"1e999", b"NaN",
+    b"Infinity", b'"\\ud800"', b'"\\u0000"', b"-1", b"1099511627776", b'"a b c"', b"[[[[[[[[", b'{"a":' * 8,
+    b"1" * 5000,
+)  # fmt: skip
+
+
+class Memory:
+    """A reader of a few series in memory, of steps 10 and 60."""
+
+    def find(self, pattern: str) -> list[tuple[str, int]]:
+        first = pattern.partition("*")[0]
+        return sorted((path, number) for number, path in enumerate(SERIES) if path.startswith(first))
+
+    def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
+        del now
+        rows = []
+        for step in (10, 60):
+            positions = np.flatnonzero(ids % 3 == 0) if step == 60 else np.flatnonzero(ids % 3 != 0)
+            first, last = start - start % step + step, until - until % step + step
+            slots = min(max((last - first) // step, 1), 60)
+            if len(positions):
+                values = np.arange(len(positions) * slots, dtype=np.float64).reshape(len(positions), slots) % 7
+                values[values == 3] = np.nan
+                rows.append(Rows(Window(first, first + slots * step, step), positions, values))
+        return rows
+
+
+class Node(NamedTuple):
+    path: str
+    is_leaf: bool
+    is_branch: bool
+
+
+class Behind:
+    """What stands behind the HTTP face."""
+
+    def find_nodes(self, pattern: str) -> list[Node]:
+        found = [(number, path) for number, path in enumerate(SERIES) if pattern[:1] in path[:1] + "*"]
+        return [Node(path, True, number % 3 == 0) for number, path in found]
+
+    def paths(self) -> list[str]:
+        return sorted(SERIES)
+
+    def add(self, when: int, what: str, tags: list[str], data: str) -> int:
+        json.dumps([when, what, tags, data]).encode()
+        return 1
+
+    def query(self, start: int, until: int, tags: list[str] | None, set_operation: str | None) -> list[dict[str, Any]]:
+        del start, until, tags, set_operation
+        return []
+
+    def get(self, id: int) -> dict[str, Any] | None:  # noqa: A002
+        return {"id": id} if id % 2 else None
+
+    async def flush(self) -> None:
+        return None
+
+
+def deps() -> Deps:
+    behind = Behind()
+    return Deps(
+        run=partial(run, reader=Memory()),
+        finder=behind,
+        events=behind,
+        canonical_path=str.strip,
+        status=dict,
+        health=lambda: (True, "ok"),
+        prometheus=str,
+        flush=behind.flush,
+        clock=lambda: float(NOW),
+        version="0",
+        refusals=(FindLimitError,),
+        query_limits=LIMITS,
+    )
+
+
+def form(mutator: Mutator) -> bytes:
+    """A query string."""
+    fields = []
+    for _ in range(1 + mutator.below(6)):
+        name = mutator.pick(NAMES)
+        if name in {b"from", b"until", b"now"} and mutator.chance(0.7):
+            value = quote_plus(mutator.pick(Times.tokens)).encode()
+        elif name.startswith((b"target", b"query")) and mutator.chance(0.7):
+            value = quote_plus(target_text(mutator, mutator.pick(golden_targets()), 300)).encode()
+        else:
+            value = mutator.pick(VALUES)
+        fields.append(name + b"=" + value)
+    return b"&".join(fields)
+
+
+class Parameters(Target):
+    """Parameters of /render and /metrics/find: a question, or one of the two errors that are answered."""
+
+    name = "params"
+    tokens = (*NAMES, *VALUES, b"&", b"=", b"%", b"+", b";", b"&target=", b"target=a&" * 10, b"&&&&", b"[]")
+
+    def seeds(self) -> list[bytes]:
+        return [
+            b"target=a.b.c&from=-1h&until=now&format=json&maxDataPoints=100",
+            b"target=alias(a.*,'x')&tz=Europe%2FBerlin&from=noon+yesterday&jsonp=f&pretty=1",
+            b"query=a.*&format=completer&automatic_variants=1&from=-1h&until=-1&position=2",
+        ]
+
+    def begin(self) -> None:
+        self._deps = deps()
+
+    def make(self, mutator: Mutator, seed: bytes) -> bytes:
+        if mutator.chance(0.3):
+            return mutator.changed(seed, self.largest)
+        data = form(mutator)
+        return mutator.changed(data, self.largest) if mutator.chance(0.4) else data
+
+    def run(self, data: bytes) -> Hashable:
+        try:
+            params = Params(parse_pairs(data.decode("utf-8", "replace")))
+            callback = params.callback()
+            assert not set("<>\"'&;(\n") & set(callback)
+            if "query" in params:
+                query_of(self._deps, params)
+                return ("find", len(params.pairs))
+            asked = request_of(self._deps, params)
+        except (ServeError, QueryError) as error:
+            str(error).encode()
+            return str(error)[:14]
+        assert asked.start < asked.until
+        assert all(asked.targets)
+        assert asked.max_data_points is None or asked.max_data_points >= 0
+        return (len(asked.targets), asked.max_data_points is None, callback == "", str(asked.tz)[:4])
+
+
+class Questions(Target):
+    """Whole questions: targets are planned, evaluated over a few series and written in every format."""
+
+    name = "render"
+    tokens = tuple(piece.encode() for piece in (*PATHS, *LITERALS, *WORDS, "(", ")", ",", "|", "=", "'"))
+    allowed = 0.3
+    largest = 1024
+
+    def seeds(self) -> list[bytes]:
+        return list(golden_targets())
+
+    def begin(self) -> None:
+        self._reader = Memory()
+
+    def make(self, mutator: Mutator, seed: bytes) -> bytes:
+        return target_text(mutator, seed, self.largest)
+
+    def run(self, data: bytes) -> Hashable:
+        roll = dice(data)
+        span = (1, 60, 3_600, 86_400, 400 * 86_400)[roll % 5]
+        zone = Times.zones[roll % 3]
+        asked = Request((data.decode("utf-8", "replace"),), NOW - span, NOW, NOW, zone, roll % 40 or None, None, LIMITS)
+        try:
+            series = run(asked, self._reader)
+        except (QueryError, FindLimitError) as error:
+            str(error).encode()
+            return str(error)[:14]
+        to_raw(series).encode()
+        to_csv(series, zone).encode()
+        text = to_json(consolidate(series, asked.max_data_points), bool(roll & 64), False)
+        assert len(json.loads(text)) <= len(series)
+        return (min(len(series), 9), text[12:20])
+
+
+class Events(Target):
+    """Posted events: what is taken can be kept and written again."""
+
+    name = "events"
+    tokens = EVENT_TOKENS
+    _limits = Limits(event=500)
+
+    def seeds(self) -> list[bytes]:
+        return [
+            b'{"what":"deploy","tags":"a b","when":1795389600,"data":"x"}',
+            b'{"what":{"a":[1,2]},"tags":["a","b c"],"data":null}',
+            b"[1]",
+            b'{"when":1.5}',
+        ]
+
+    def run(self, data: bytes) -> Hashable:
+        try:
+            when, what, tags, text = read_event(data, NOW, self._limits)
+        except ServeError as error:
+            return str(error)[:20]
+        assert 0 <= when < 2**40
+        assert type(when) is int
+        json.dumps([when, what, tags, text]).encode()
+        assert all(tag and not set(" \n") & set(tag) for tag in tags)
+        return (len(tags), what == "", text == "")
+
+
+class Handlers(Target):
+    """Requests given to the application: every answer has a status that blames the right side, and none is 500."""
+
+    name = "http"
+    share = 0.02  # each costs milliseconds of aiohttp; the parameters themselves are fuzzed in full
+    tokens = Parameters.tokens
+    allowed = 0.3
+    _paths = tuple("/render /metrics/find /metrics/expand /metrics /events/get_data /tags/tagSeries /events".split())
+
+    def seeds(self) -> list[bytes]:
+        return [*Parameters().seeds(), *Events().seeds(), b"path=a;b=c&path=d", b"tags=a+b&set=union&from=-1d"]
+
+    def begin(self) -> None:
+        logging.disable(logging.CRITICAL)
+        if hasattr(self, "_runner"):
+            self._loop.run_until_complete(self._runner.cleanup())
+        else:
+            self._loop = asyncio.new_event_loop()
+        self._app = make_app(replace(deps(), query_limits=LIMITS), Limits(event=500))
+        self._runner = web.AppRunner(self._app)
+        self._loop.run_until_complete(self._runner.setup())
+
+    def make(self, mutator: Mutator, seed: bytes) -> bytes:
+        if mutator.chance(0.3):
+            return mutator.changed(seed, self.largest)
+        return form(mutator)
+
+    def run(self, data: bytes) -> Hashable:
+        roll = dice(data)
+        path = self._paths[roll % len(self._paths)]
+        post = path in {"/events", "/tags/tagSeries"} or roll & 32
+        headers = {"Content-Type": "application/x-www-form-urlencoded"} if post else {}
+        query = "" if post else "?" + quote_plus(data, safe="=&%+")
+        asked = make_mocked_request("POST" if post else "GET", path + query, headers=headers, payload=EMPTY_PAYLOAD)
+        if post:
+            asked._read_bytes = data
+        answer = self._loop.run_until_complete(self._app._handle(asked))
+        assert answer.status in {200, 400, 404, 503}, f"{answer.status} {answer.text}"
+        assert not {"\r", "\n"} & set("".join(answer.headers.values()))
+        return (path, bool(post), answer.status, answer.content_type, (answer.text or "")[:6])
