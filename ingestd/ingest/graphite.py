@@ -49,11 +49,13 @@ class GraphiteListener:
         self._wanted = addresses
         self._pipeline = pipeline
         self._settings = settings or GraphiteSettings()
-        self._streams = StreamListener(pipeline, ledger.open(TCP), self._settings.stream, self._parse, tls)
+        self._streams = StreamListener(
+            pipeline, ledger.open(TCP), self._settings.stream, self._new_splitter, self._parse, tls
+        )
         self._udp_books = ledger.open(UDP)
         self._datagrams = DatagramListener(pipeline, self._udp_books, self._take, self._drop)
         # Every wake-up ends with a whole line, so nothing carries over from one to the next.
-        self._splitter = LineSplitter(self._settings.stream.line)
+        self._splitter = self._new_splitter()
         self.listening: list[tuple[str, str]] = []
         """Every (``graphite/tcp`` or ``graphite/udp``, ``HOST:PORT``)."""
 
@@ -122,6 +124,9 @@ class GraphiteListener:
     def kernel_drops(self) -> None:
         """Bring ``kernel_drops`` of the books up to date."""
         self._datagrams.kernel_drops()
+
+    def _new_splitter(self) -> LineSplitter:
+        return LineSplitter(self._settings.stream.line)
 
     def _parse(self, lines: bytes) -> Parsed:
         return parse_lines(lines, self._pipeline.names, self._pipeline.clock(), self._settings.paths)

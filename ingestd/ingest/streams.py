@@ -1,4 +1,4 @@
-"""TCP connections that send lines.
+"""TCP connections that send lines or frames.
 
 A connection is read at most once a turn of the loop, into a buffer that all connections of a listener share: what
 one read brings is parsed before the next begins. While the store is saturated a connection that becomes readable is
@@ -15,14 +15,14 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.sockets import BACKLOG
 from ingestd.ingest.sources import Source
 from ingestd.points import Parsed
 from ingestd.telemetry import Books
-from ingestd.wire.framing import LINE_LIMIT, LineSplitter
+from ingestd.wire.framing import LINE_LIMIT, Splitter
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +46,13 @@ _SUSPECTS_SHARE: Final = 0.002
 millisecond of CPU, and anybody can begin one."""
 HANDSHAKE_SECONDS: Final = 10.0
 """Seconds for a client to finish its handshake: three round trips over the slowest line."""
+_WORD: Final = 1.0
+"""Seconds between two words in the log about connections that were closed for what they sent."""
 _TLS_RECORD: Final = 16 * 1024
 """Bytes that one read of TLS brings at most (RFC 8446, section 5.1)."""
+
+
+_Pieces = TypeVar("_Pieces")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +70,25 @@ class StreamSettings:
 class _Connection:
     __slots__ = ("last", "size", "sock", "source", "splitter")
 
-    def __init__(self, sock: socket.socket, source: Source, limit: int, now: float) -> None:
+    def __init__(self, sock: socket.socket, source: Source, splitter: Splitter[Any], now: float) -> None:
         self.sock = sock
         self.source = source
-        self.splitter = LineSplitter(limit)
+        self.splitter = splitter
         self.last = now
         self.size = FIRST_READ
         """Bytes of the next read."""
 
 
 class StreamListener:
-    """Reads lines from all connections of some listening sockets; ``parse`` turns whole lines into points."""
+    """Reads all connections of some listening sockets: a ``splitter`` each, ``parse`` turns its pieces into points."""
 
     def __init__(
         self,
         pipeline: Pipeline,
         books: Books,
         settings: StreamSettings,
-        parse: Callable[[bytes], Parsed],
+        splitter: Callable[[], Splitter[_Pieces]],
+        parse: Callable[[_Pieces], Parsed],
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._tls = tls
@@ -91,7 +97,8 @@ class StreamListener:
         self._pipeline = pipeline
         self._books = books
         self._settings = settings
-        self._parse = parse
+        self._splitter = splitter
+        self._parse: Callable[[Any], Parsed] = parse
         self._listening: list[socket.socket] = []
         self._connections: set[_Connection] = set()
         self._parked: dict[_Connection, None] = {}
@@ -106,6 +113,9 @@ class StreamListener:
         self._hearing = False
         self.evicted = 0
         """Connections that sent garbage and were closed to make room for others."""
+        self.broken = 0
+        """Connections closed because nothing more could come of what they sent."""
+        self._next_word = 0.0
         self._held = False
         self._recheck: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -194,7 +204,7 @@ class StreamListener:
             except (OSError, ValueError):  # that client has gone already
                 sock.close()
                 return
-        connection = _Connection(sock, source, self._settings.line, self._loop.time())
+        connection = _Connection(sock, source, self._splitter(), self._loop.time())
         self._connections.add(connection)
         if self._tls is not None:
             self._shaking[connection] = None
@@ -268,9 +278,19 @@ class StreamListener:
             size, ended = 0, True
         if size:
             self._consume(connection, size)
-        if ended:
+        if connection.splitter.broken:
+            self._break(connection)
+        elif ended:
             self._end(connection)
-        return not ended
+        return not ended and not connection.splitter.broken
+
+    def _break(self, connection: _Connection) -> None:
+        """Close a connection whose framing is lost: its client shall see it, not go on to send into the void."""
+        self.broken += 1
+        if self._loop.time() >= self._next_word:
+            self._next_word = self._loop.time() + _WORD
+            _log.warning("closed a connection that sent more than may be", extra={"source": connection.source.name})
+        self._end(connection)
 
     def _receive(self, connection: _Connection) -> tuple[int, bool]:
         """Bytes read into the buffer, and whether the client has sent its last."""

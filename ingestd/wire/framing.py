@@ -5,7 +5,7 @@ A line ends at LF (0x0A) and at nothing else. Its length is that of its bytes be
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 LINE_LIMIT: Final = 16 * 1024
 """Bytes of a line: carbon's own limit for a line; a path with its tags stays well below."""
@@ -13,6 +13,27 @@ LINE_LIMIT: Final = 16 * 1024
 
 class WireError(Exception):
     """Base of the errors of this floor: input or settings that a parser cannot take."""
+
+
+_Pieces_co = TypeVar("_Pieces_co", covariant=True)
+
+
+class Splitter(Protocol[_Pieces_co]):
+    """What cuts a stream that arrives in pieces of any size into what a parser takes."""
+
+    @property
+    def too_long(self) -> int:
+        """Lines or frames left out because they were over their limit."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing more can come of the stream."""
+
+    def feed(self, chunk: bytes, /) -> _Pieces_co:
+        """Take the next piece; return what is whole now."""
+
+    def close(self) -> bool:
+        """The stream has ended. Return whether something unfinished, not counted yet, was dropped."""
 
 
 class LineSplitter:
@@ -24,6 +45,8 @@ class LineSplitter:
     """
 
     __slots__ = ("_limit", "_skipping", "_tail", "too_long")
+    broken: Final = False
+    """Never: after a line that is too long come others."""
 
     def __init__(self, limit: int = LINE_LIMIT) -> None:
         if limit < 1:
