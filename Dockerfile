@@ -15,7 +15,7 @@ COPY --from=build /opt/ingestd /opt/ingestd
 RUN useradd --system --uid 10001 --no-create-home ingestd && install -d -o ingestd /data
 USER 10001
 VOLUME /data
-EXPOSE 2003/tcp 2003/udp 25826/udp 8080/tcp
+EXPOSE 2003/tcp 2003/udp 2004/tcp 25826/udp 8080/tcp
 HEALTHCHECK --interval=10s --timeout=3s CMD ["/opt/ingestd/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
 ENTRYPOINT ["/opt/ingestd/bin/ingestd", "serve", "--data", "/data"]
-CMD ["--graphite", "0.0.0.0:2003", "--collectd", "0.0.0.0:25826", "--http", "0.0.0.0:8080"]
+CMD ["--graphite", "0.0.0.0:2003", "--pickle", "0.0.0.0:2004", "--collectd", "0.0.0.0:25826", "--http", "0.0.0.0:8080"]

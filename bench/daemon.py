@@ -70,7 +70,7 @@ class Daemon:
         """Start, and return once ``GET /health`` says 200."""
         (self._directory / "listeners.json").unlink(missing_ok=True)
         command = [sys.executable, "-m", "ingestd.cli", "serve", "--data", str(self._directory)]
-        for listener in ("graphite", "collectd", "http"):
+        for listener in ("graphite", "pickle", "collectd", "http"):
             command += [f"--{listener}", "127.0.0.1:0"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(self._ready, "the daemon to be ready")

@@ -31,6 +31,7 @@ from ingestd.build import (
     graphite_settings,
     make_collectd_parser,
     open_doors,
+    pickle_settings,
     prefixes,
     raise_descriptor_limit,
     source_limits,
@@ -42,6 +43,7 @@ from ingestd.index.names import NameIndexError, Names
 from ingestd.index.tags import canonical_path
 from ingestd.ingest.collectd import CollectdListener
 from ingestd.ingest.graphite import GraphiteListener
+from ingestd.ingest.pickle import PickleListener
 from ingestd.ingest.pipeline import Pipeline, SeriesLimits
 from ingestd.ingest.sockets import Listener
 from ingestd.ingest.sources import IngestError
@@ -152,6 +154,9 @@ class Daemon:
             tls = self._follow(make_tls(settings.graphite.tls))
             graphite = GraphiteListener(addresses, self._pipeline, self.ledger, graphite_settings(settings), tls)
             self._listeners.append(graphite)
+        if settings.pickle.listen:
+            addresses = [parse_address(a) for a in settings.pickle.listen]
+            self._listeners.append(PickleListener(addresses, self._pipeline, self.ledger, pickle_settings(settings)))
         if settings.collectd.listen:
             addresses = [parse_address(a) for a in settings.collectd.listen]
             parser, watched = make_collectd_parser(settings)
@@ -371,10 +376,11 @@ class Daemon:
 
     def _connections(self) -> dict[str, int]:
         graphite = [x for x in self._listeners if isinstance(x, GraphiteListener)]
+        streams = [x for x in self._listeners if isinstance(x, GraphiteListener | PickleListener)]
         return {
-            "open": sum(x.connections for x in graphite),
-            "refused": sum(x.refused_connections for x in graphite),
-            "evicted": sum(x.evicted_connections for x in graphite),
+            "open": sum(x.connections for x in streams),
+            "refused": sum(x.refused_connections for x in streams),
+            "evicted": sum(x.evicted_connections for x in streams),
             "failed_handshakes": sum(x.failed_handshakes for x in graphite),
         }
 

@@ -9,6 +9,7 @@ from typing import Final
 from ingestd.config import Settings, parse_address
 from ingestd.ingest.collectd import WatchedFile
 from ingestd.ingest.graphite import GraphiteSettings
+from ingestd.ingest.pickle import PickleSettings
 from ingestd.ingest.prefixes import Prefixes, Quota
 from ingestd.ingest.sources import Access, SourceLimits
 from ingestd.ingest.streams import StreamSettings
@@ -43,15 +44,30 @@ def store_settings(settings: Settings) -> StoreSettings:
 
 def graphite_settings(settings: Settings) -> GraphiteSettings:
     """The Graphite listener's part of the settings."""
-    limits = settings.limits
+    graphite = settings.graphite
+    connections = min(graphite.max_connections, spare_descriptors() - _pickle_connections(settings))
     return GraphiteSettings(
-        StreamSettings(
-            limits.line, min(settings.graphite.max_connections, spare_descriptors()), settings.graphite.idle_timeout
-        ),
-        PathLimits(limits.path_length, limits.path_depth, limits.path_tags),
-        settings.graphite.receive_buffer,
-        settings.graphite.udp,
+        StreamSettings(settings.limits.line, connections, graphite.idle_timeout),
+        _path_limits(settings),
+        graphite.receive_buffer,
+        graphite.udp,
     )
+
+
+def pickle_settings(settings: Settings) -> PickleSettings:
+    """The pickle listener's part of the settings."""
+    stream = StreamSettings(connections=_pickle_connections(settings), idle_timeout=settings.pickle.idle_timeout)
+    return PickleSettings(stream, _path_limits(settings), settings.pickle.max_frame)
+
+
+def _pickle_connections(settings: Settings) -> int:
+    """An eighth of the descriptors at most: the rest is for agents."""
+    return min(settings.pickle.max_connections, spare_descriptors() // 8) if settings.pickle.listen else 0
+
+
+def _path_limits(settings: Settings) -> PathLimits:
+    limits = settings.limits
+    return PathLimits(limits.path_length, limits.path_depth, limits.path_tags)
 
 
 def source_limits(settings: Settings) -> SourceLimits:
@@ -89,6 +105,7 @@ def open_doors(settings: Settings) -> list[str]:
             look("graphite/tcp", graphite.listen, "graphite.tls.client_certificates or access.anonymous closes it")
         if graphite.udp:
             look("graphite/udp", graphite.listen, "graphite.udp or access.anonymous closes it")
+        look("pickle/tcp", settings.pickle.listen, "access.anonymous closes it")
         if collectd.security.level == "none":
             look("collectd/udp", collectd.listen, "collectd.security.level or access.anonymous closes it")
     return found

@@ -17,7 +17,7 @@ from ingestd.storage.schema import SchemaError, load_rules
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
-_NOT_SERVED = ("pickle", "statsd", "opentsdb")
+_NOT_SERVED = ("statsd", "opentsdb")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,6 +55,7 @@ def serve(file: Path | None, **given: Any) -> None:
         "schemas": ("storage", "schemas"),
         "aggregation": ("storage", "aggregation"),
         "graphite": ("graphite", "listen"),
+        "pickle": ("pickle", "listen"),
         "collectd": ("collectd", "listen"),
         "http": ("http", "listen"),
         "collectd_security": ("collectd", "security", "level"),

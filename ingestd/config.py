@@ -120,6 +120,21 @@ class Graphite(_Table):
     tls: Tls = Field(default_factory=Tls)
 
 
+class Pickle(_Table):
+    listen: Addresses = Field(
+        ("127.0.0.1:2004",), description='Addresses of TCP, or "off". Loopback: the protocol has no passwords.'
+    )
+    max_frame: Size = Field(
+        1 << 20, ge=1024, le=64 << 20, description="Bytes of a frame; a longer one closes its connection: carbon's own."
+    )
+    max_connections: int = Field(
+        1000, ge=1, description="Connections at once: relays send pickles, and each may hold an unfinished frame."
+    )
+    idle_timeout: Seconds = Field(
+        0.0, ge=0, description="Seconds of silence that close a connection; 0 = never: relays keep theirs open."
+    )
+
+
 class CollectdNames(_Table):
     prefix: str = Field("", description="write_graphite's Prefix; none, as there.")
     postfix: str = Field("", description="write_graphite's Postfix; none, as there.")
@@ -272,6 +287,7 @@ class Settings(_Table):
 
     server: Server = Field(default_factory=Server)
     graphite: Graphite = Field(default_factory=Graphite)
+    pickle: Pickle = Field(default_factory=Pickle)
     collectd: Collectd = Field(default_factory=Collectd)
     storage: Storage = Field(default_factory=Storage)
     journal: Journal = Field(default_factory=Journal)

@@ -42,9 +42,9 @@ class Daemon:
     def start(self, *options: str):
         """Start and wait until it listens."""
         command = [sys.executable, "-m", "ingestd.cli", "serve", "--data", str(self.directory)]
-        for listener in ("graphite", "collectd", "http"):
+        for listener in ("graphite", "pickle", "collectd", "http"):
             command += [f"--{listener}", "127.0.0.1:0"]
-        for listener in ("pickle", "statsd", "opentsdb"):
+        for listener in ("statsd", "opentsdb"):
             command += [f"--{listener}", "off"]
         log = (self.directory.parent / f"{self.directory.name}.log").open("ab")
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

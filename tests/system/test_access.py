@@ -145,7 +145,7 @@ def test_settings_that_cannot_be(tmp_path, text, message):
 
     file = tmp_path / "ingestd.toml"
     file.write_text(text)
-    options = ["--graphite", "127.0.0.1:0", "--collectd", "off", "--http", "off"]
+    options = ["--graphite", "127.0.0.1:0", "--pickle", "off", "--collectd", "off", "--http", "off"]
     command = [sys.executable, "-m", "ingestd.cli", "serve", "--config", str(file), "--data", str(tmp_path / "d")]
     found = subprocess.run([*command, *options], check=False, capture_output=True, text=True, timeout=60)
     assert found.returncode != 0

@@ -28,7 +28,7 @@ def test_a_bad_start_says_why(tmp_path, options, files, status, said):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     options = [str(tmp_path / o) if o in files else o for o in options]
-    free = ["--graphite", "127.0.0.1:0", "--collectd", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    free = ["--graphite", "127.0.0.1:0", "--pickle", "off", "--collectd", "127.0.0.1:0", "--http", "127.0.0.1:0"]
     ended = serve("--data", str(tmp_path / "data"), *free, *options)
     assert ended.returncode == status
     assert said in ended.stderr
@@ -39,7 +39,8 @@ def test_a_bad_start_says_why(tmp_path, options, files, status, said):
 def test_a_port_in_use_is_named(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        ended = serve("--data", str(tmp_path / "data"), "--graphite", address, "--collectd", "off", "--http", "off")
+        others = ["--pickle", "off", "--collectd", "off", "--http", "off"]
+        ended = serve("--data", str(tmp_path / "data"), "--graphite", address, *others)
     assert ended.returncode == 1
     assert address in ended.stderr
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ingestd.cli import main
 from ingestd.config import ConfigError, Settings, documented, load, parse_address
+from ingestd.ingest.pickle import PickleSettings
 from ingestd.ingest.pipeline import SeriesLimits
 from ingestd.ingest.streams import StreamSettings
 from ingestd.query.limits import QueryLimits
@@ -113,6 +114,8 @@ def test_the_defaults_are_those_of_the_floors():
     assert SeriesLimits(limits.series, limits.names_per_second, limits.names_burst) == SeriesLimits()
     stream = StreamSettings(limits.line, settings.graphite.max_connections, settings.graphite.idle_timeout)
     assert stream == StreamSettings()
+    pickled = StreamSettings(connections=settings.pickle.max_connections, idle_timeout=settings.pickle.idle_timeout)
+    assert PickleSettings(stream=pickled, frame=settings.pickle.max_frame) == PickleSettings()
     assert (limits.future, settings.storage.lateness) == (store.future, store.lateness)
     assert (limits.in_flight, settings.journal.limit) == (store.in_flight, store.journal_limit)
     assert (settings.storage.late_budget, settings.storage.access) == (store.late_budget, store.access)

@@ -90,7 +90,7 @@ def test_the_module_is_the_command():
     assert __version__ in run(sys.executable, "-m", "ingestd.cli", "--version").stdout
 
 
-@pytest.mark.parametrize("flag", ["--pickle", "--statsd", "--opentsdb"])
+@pytest.mark.parametrize("flag", ["--statsd", "--opentsdb"])
 def test_what_is_not_served_is_refused_plainly(flag):
     done = subprocess.run(
         [sys.executable, "-m", "ingestd.cli", "serve", flag, "127.0.0.1:1"],

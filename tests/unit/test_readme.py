@@ -26,8 +26,8 @@ def test_the_functions_are_those_that_are_served():
 
 def test_the_flags_exist_and_their_defaults_are_the_settings():
     flags = {flag for option in main.commands["serve"].params for flag in option.opts}
-    rows = re.findall(r"^\| [^|]+ \| `--(graphite|collectd|http)` \| ([0-9.:]+) \|$", README, re.MULTILINE)
-    assert len(rows) == 3
+    rows = re.findall(r"^\| [^|]+ \| `--(graphite|pickle|collectd|http)` \| ([0-9.:]+) \|$", README, re.MULTILINE)
+    assert len(rows) == 4
     for name, address in rows:
         assert f"--{name}" in flags
         assert getattr(Settings(), name).listen == (address,)
