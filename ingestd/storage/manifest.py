@@ -9,6 +9,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from ingestd.storage.errors import StorageError
 from ingestd.storage.fileformat import COMPLETE, LogRecord, pack_log_record
 from ingestd.storage.layout import Key
 from ingestd.storage.view import BlockRef
@@ -48,11 +49,13 @@ class State(NamedTuple):
 
 
 def decode(records: Sequence[LogRecord]) -> State:
-    """The state after all ``records``."""
+    """The state after all ``records``. Raises StorageError for one that is no commit."""
     files: dict[Key, BlockRef] = {}
     expired: dict[Key, BlockRef] = {}
     journal_from = 0
     for record in records:
+        if record.kind != COMMIT or len(record.body) % _ENTRY.size:
+            raise StorageError(f"the manifest's record at byte {record.offset} is no commit")
         entries = [
             (Key(layout, archive, block), BlockRef(generation, lsn, bool(flags & COMPLETE)))
             for layout, archive, block, generation, flags, lsn in _ENTRY.iter_unpack(record.body)

@@ -6,7 +6,7 @@ docs/format/registry.md draws its records. Encoding is pure: the event loop enco
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ingestd.points import Ids
 from ingestd.storage.fileformat import LogRecord, pack_log_record, pad8
+from ingestd.storage.schema import METHODS
 
 LAYOUT: Final = 1
 PROFILE: Final = 2
@@ -25,6 +26,10 @@ CHANGE: Final = 6
 RULES: Final = 7
 _PAIR: Final = struct.Struct("<QQ")
 _FACTOR: Final = struct.Struct("<d")
+IDS_MAX: Final = 1 << 28
+"""Ids of a registry, given and lost: half a gigabyte a column. A record that says more is not believed."""
+_UNUSABLE: Final = (ValueError, OverflowError, struct.error)
+"""What fields raise that no encoder has written, under a right checksum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,28 +168,39 @@ class _Decoder:
         }
         for record in records:
             if record.kind in take:
-                take[record.kind](record)
+                self._attempt(take[record.kind], record)
             else:
                 loaded.damage.append(f"the registry has a record of unknown kind {record.kind}")
         if self.layouts:
             loaded.layout = np.concatenate(self.layouts)
             loaded.profile = np.concatenate(self.profiles)
         for record in self.changes:
-            self._change(record)
+            self._attempt(self._change, record)
         if self.ids:
             bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(self.lengths))])
             loaded.names = _without(NameBlob(np.concatenate(self.ids), b"".join(self.blobs), bounds), self.forgotten)
         loaded.forgotten = self.count - len(loaded.names.ids)
         return loaded
 
+    def _attempt(self, take: Callable[[LogRecord], None], record: LogRecord) -> None:
+        """Take a record whole, or leave it out and say so."""
+        try:
+            take(record)
+        except _UNUSABLE as error:
+            self.loaded.damage.append(f"the registry's record at byte {record.offset} cannot be used: {error}")
+
     def _layout(self, record: LogRecord) -> None:
         if record.number == len(self.loaded.layouts):
             archives = tuple(_PAIR.unpack_from(record.body, 16 * i) for i in range(record.n))
+            if not archives or not all(step and slots for step, slots in archives):
+                raise ValueError("a layout of nothing")
             self.loaded.layouts.append(archives)
 
     def _profile(self, record: LogRecord) -> None:
         if record.number == len(self.loaded.profiles):
             method = bytes(record.body[8 : 8 + record.n]).decode()
+            if method not in METHODS:
+                raise ValueError(f"no method {method!r}")
             self.loaded.profiles.append((method, _FACTOR.unpack_from(record.body)[0]))
 
     def _forget(self, record: LogRecord) -> None:
@@ -196,15 +212,18 @@ class _Decoder:
     def _series(self, record: LogRecord) -> None:
         if record.number < self.count:
             return  # written again after a failed sync
+        if record.number + record.n > IDS_MAX:
+            raise ValueError(f"series up to {record.number + record.n}")
+        created = _created(record) if record.kind == CREATE else None
         lost = record.number - self.count
         if lost:
             self.loaded.damage.append(f"series {self.count} to {record.number - 1} have lost their names")
             self._nobody(lost)
         self.count = record.number + record.n
-        if record.kind == SKIP:
+        if created is None:
             self._nobody(record.n)
             return
-        layout, profile, offsets, blob = _created(record)
+        layout, profile, offsets, blob = created
         self.ids.append(np.arange(record.number, self.count, dtype=np.uint32))
         self.layouts.append(layout)
         self.profiles.append(profile)
@@ -215,6 +234,8 @@ class _Decoder:
         ids = np.frombuffer(record.body, "<u4", record.n)
         ids = ids[ids < self.count]
         layout, profile = record.number >> 32, record.number & 0xFFFFFFFF
+        if max(layout, profile) > np.iinfo(np.uint16).max:
+            raise ValueError(f"layout {layout}, profile {profile}")
         for number, old in zip(ids.tolist(), self.loaded.layout[ids].tolist(), strict=True):
             if old != layout:
                 self.loaded.history[number] = (old, *self.loaded.history.get(number, ()))
@@ -236,12 +257,23 @@ def _without(names: NameBlob, forgotten: Sequence[NDArray[np.uint32]]) -> NameBl
     return NameBlob(names.ids[kept], blob, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
 
 
+def _check_names(blob: bytes, offsets: NDArray[np.int64]) -> None:
+    """Raise ValueError if ``blob`` cut at ``offsets`` is no list of texts."""
+    if offsets[0] or offsets[-1] != len(blob) or (np.diff(offsets) < 0).any():
+        raise ValueError("names beyond the record's end")
+    blob.decode()
+    # A text begins at no byte of the form 10xxxxxx.
+    if (np.frombuffer(blob, np.uint8)[offsets[offsets < len(blob)]] & 0xC0 == 0x80).any():
+        raise ValueError("names cut within a character")
+
+
 def _created(record: LogRecord) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int64], bytes]:
     n = record.n
     at = pad8(2 * n)
     offsets = np.frombuffer(record.body, "<u4", n + 1, 2 * at).astype(np.int64)
     blob_at = 2 * at + pad8(4 * (n + 1))
     blob = bytes(record.body[blob_at : blob_at + int(offsets[-1])])
+    _check_names(blob, offsets)
     return (
         np.frombuffer(record.body, "<u2", n, 0),
         np.frombuffer(record.body, "<u2", n, at),

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 
 from ingestd.storage import manifest, registry
 from ingestd.storage.blocks import BlockDirectory, BlockFile
-from ingestd.storage.errors import CorruptFileError
-from ingestd.storage.fileformat import MANIFEST_MAGIC, REGISTRY_MAGIC, pack_log_header, unpack_log_record
+from ingestd.storage.errors import CorruptFileError, StorageError
+from ingestd.storage.fileformat import (
+    MANIFEST_MAGIC,
+    REGISTRY_MAGIC,
+    pack_log_header,
+    pack_log_record,
+    unpack_log_record,
+)
 from ingestd.storage.files import Files
 from ingestd.storage.layout import Key
 from ingestd.storage.logfile import LogFile, read_log
@@ -54,6 +60,21 @@ def test_registry_round_trip(paths, data):
         assert (loaded.names.ids.tolist(), names) == (kept, [paths[i] for i in kept])
         assert (loaded.layouts, loaded.profiles, loaded.rules) == ([((10, 60), (60, 60))], [("sum", 0.5)], "abc")
         assert (loaded.forgotten, loaded.damage, len(loaded.layout)) == (len(gone), [], n)
+
+
+def test_absurd_fields_under_a_right_checksum_are_damage():
+    log = [
+        registry.encode_layout(0, ((0, 60),)),
+        registry.encode_profile(0, "nosuch", 0.5),
+        registry.encode_skip(0, 2**32 - 1),
+        pack_log_record(registry.CREATE, 1, 0, [bytes(2), bytes(2), np.array([0, 2], "<u4").tobytes(), b"\xff."]),
+        registry.encode_change(np.array([0], np.uint32), 2**20, 0),
+    ]
+    loaded = registry.decode(records(log), [])
+    assert len(loaded.damage) == 5
+    assert (loaded.layouts, loaded.profiles, len(loaded.layout), len(loaded.names.ids)) == ([], [], 0, 0)
+    with pytest.raises(StorageError, match="no commit"):
+        manifest.decode(records([pack_log_record(manifest.COMMIT, 1, 0, [bytes(40)])]))
 
 
 def test_truncations_and_flips_of_a_log_give_a_subset_of_its_records(tmp_path):
