@@ -99,6 +99,11 @@ class Planner:
             if isinstance(layer, Overlay) and len(layer) <= CARRY_POINTS and lsn - layer.first_lsn >= CARRY_SPAN
         ]
 
+    def _may_be_computed(self, view: View, key: Key, clock: int) -> bool:
+        """Whether a coarse block is complete; one that was stays so, even for a clock that has stepped back."""
+        ref = view.files.get(key)
+        return (ref is not None and ref.complete) or clock >= self._closed_at(view.layouts[key.layout], key)
+
     def _closed_at(self, layout: Layout, key: Key) -> int:
         """When a block and all finer blocks below it are closed."""
         while key.archive:
@@ -120,10 +125,10 @@ class Planner:
                     coarse = Key(source.layout, level, block)
                     ref = view.files.get(coarse)
                     stale = ref is None or not ref.complete or source in written or source in chosen
-                    if stale and clock >= self._closed_at(layout, coarse):
+                    if stale and self._may_be_computed(view, coarse, clock):
                         chosen.add(coarse)
             own = {k for k in written if k.archive == level}
-            chosen |= {k for k in own if clock >= self._closed_at(view.layouts[k.layout], k)}
+            chosen |= {k for k in own if self._may_be_computed(view, k, clock)}
         return sorted(chosen, key=lambda k: k.archive)
 
     def _expired(self, view: View, horizon: int) -> list[Key]:

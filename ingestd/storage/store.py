@@ -28,7 +28,7 @@ from ingestd.storage.intake import Intake, Part, split
 from ingestd.storage.journal import SEGMENT_BYTES
 from ingestd.storage.journal_thread import Durability, Entry, Group, JournalThread
 from ingestd.storage.layout import Key
-from ingestd.storage.plan import Planner
+from ingestd.storage.plan import Planned, Planner
 from ingestd.storage.registry import NameBlob, encode_forget, encode_rules
 from ingestd.storage.series import Rules, SeriesTable
 from ingestd.storage.view import View
@@ -131,8 +131,6 @@ class Store:
 
     def _recover(self, loaded: Opened) -> None:
         self.series.load(loaded.registry)
-        if loaded.registry.rules != self._fingerprint:
-            self._match_again(loaded.registry.names)
         self._intake.count_members(self.series.layout_of[: len(self.series)])
         self._view = self._view.changed(loaded.files, {})
         self._journal_from = loaded.journal_from
@@ -141,11 +139,22 @@ class Store:
         top = max([loaded.journal_from, self._home.journal.end, *(ref.lsn for ref in loaded.files.values())])
         self._lsn = self._home.journal.start(top)
         self._publish_layers()
+        if loaded.registry.rules != self._fingerprint:
+            self._match_again(loaded.registry.names)
         log.info("recovered", extra={"points": self._replayed, "series": len(self.series), "blocks": len(loaded.files)})
 
     def _match_again(self, names: NameBlob) -> None:
+        """Match all series against changed rules.
+
+        What the journal holds is written first, to the archives that it was accepted for: another replay would route
+        it to the new ones, and skip what these seem to have, being younger.
+        """
+        if self._intake.pending:
+            plan = self._plan(whole=True).plan
+            self._apply(carry_out(plan, self.series, self._home, self._home))
         records, changed = self.series.match_again(names, self._rules)
         self._home.registry.append_durably([*records, encode_rules(self._fingerprint)])
+        self._intake.count_members(self.series.layout_of[: len(self.series)])
         if changed:
             log.warning("the schema rules have changed", extra={"series": changed})
 
@@ -354,7 +363,7 @@ class Store:
 
     def _checkpoint(self) -> None:
         whole = bool(self._flushes)
-        planned = self._planner.plan(self._view, self._clock, self._newest, self._lsn, self._journal_from, whole=whole)
+        planned = self._plan(whole=whole)
         for key, overlay in planned.carry:
             ids, slots, values = overlay.columns()
             lsn = self._lsn
@@ -370,6 +379,9 @@ class Store:
         self._hand_over()
         self._running = self._writer.submit(self._work, plan, synced)
         self._running.add_done_callback(lambda done: self._post(lambda: self._finished(plan, done)))
+
+    def _plan(self, *, whole: bool) -> Planned:
+        return self._planner.plan(self._view, self._clock, self._newest, self._lsn, self._journal_from, whole=whole)
 
     def _work(self, plan: Plan, synced: Future[None]) -> Committed:
         # A block file may hold only series that the registry has on disk.
@@ -391,6 +403,7 @@ class Store:
             return
         self.failure = None
         self._apply(committed)
+        self._open_group().cut = plan.journal_from
         if plan.whole:
             reached = [f for lsn, f in self._flushes if lsn <= plan.lsn]
             self._flushes = [(lsn, f) for lsn, f in self._flushes if lsn > plan.lsn]
@@ -411,7 +424,6 @@ class Store:
         self._view = self._view.changed(files, self._layers())
         self._journal_from = plan.journal_from
         self._home.remove(committed.removed)
-        self._open_group().cut = plan.journal_from
 
     def _layers(self) -> dict[Key, tuple[Any, ...]]:
         return {key: tuple(p.layers) for key, p in self._intake.pending.items()}

@@ -1,6 +1,7 @@
 """Changed schema rules: points go to the new archives at once, what was stored before stays readable."""
 
 import queue
+import shutil
 
 import numpy as np
 
@@ -83,6 +84,48 @@ def test_history_stays_readable_through_finer_and_coarser_steps(tmp_path):
     again = Run(tmp_path, rules("5min:30d", "sum"))
     assert again.read(0, NOW - 900, NOW + 400) == expected | {NOW + 300: 5.0}
     again.close()
+
+
+def test_what_only_the_journal_held_when_the_rules_changed_is_there(tmp_path):
+    """Series x moves to the archives of series y, whose block was written after its points; then the kill comes.
+
+    Twice, so that the second start with the new rules recovers again.
+    """
+    files = [
+        f"[x]\npattern = ^x\nretentions = {x}\n[y]\npattern = ^y\nretentions = 10s:1h,60s:1d\n"
+        for x in ("20s:2h,120s:1d", "10s:1h,60s:1d")
+    ]
+    before, after = (SchemaRules(parse_schemas(text, "s")) for text in files)
+    first = Run(tmp_path / "data", before)
+    first.store.create(["x.a", "y.a"], NOW)
+    when = NOW - 640
+    first.put([0, 1], [when, when], [1.0, 2.0], when)
+    first.pump()
+    # y's block spans 600 s and is closed now, x's spans 1,200 s and is open.
+    first.store.tick(NOW - 500)
+    first.pump()
+    assert {key.layout for key in first.store._view.files} == {1}
+    shutil.copytree(tmp_path / "data", tmp_path / "killed")
+    first.close()
+    for _ in range(2):
+        again = Run(tmp_path / "killed", after)
+        assert again.read(0, when - 60, NOW) == {when: 1.0}
+        assert again.read(1, when - 60, NOW) == {when: 2.0}
+        again.close(flush=False)
+
+
+def test_a_rollup_is_computed_again_when_the_rules_change_under_a_clock_that_stepped_back(tmp_path):
+    first = Run(tmp_path, rules("10s:1h,60s:1d", "sum"))
+    first.store.create(["a.x"], NOW)
+    first.put([0], [NOW], [1.0], NOW)
+    first.store.tick(NOW + 7200)
+    first.close()
+    late = Run(tmp_path, rules("10s:1h,60s:1d", "sum"))
+    late.put([0], [NOW + 10], [2.0], NOW + 20)
+    late.close(flush=False)
+    changed = Run(tmp_path, rules("10s:1h,60s:2d", "sum"))
+    assert changed.read(0, NOW - 2 * 3600, NOW + 7200)[NOW] == 3.0
+    changed.close()
 
 
 def test_only_series_whose_rule_changed_are_touched(tmp_path):
