@@ -133,7 +133,7 @@ def decode_event(record: LogRecord) -> dict[str, Any] | None:
     """The event of a record; None if it holds none."""
     try:
         when, what, tags, data = json.loads(bytes(record.body[: record.n]))
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return None
     if record.kind != EVENT or not isinstance(when, int) or not isinstance(tags, list):
         return None
