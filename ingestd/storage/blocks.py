@@ -268,6 +268,11 @@ class BlockDirectory:
             self._open.pop(path, None)
         self._files.unlink(path)
 
+    def close(self) -> None:
+        """Let go of all files; who reads one still has it."""
+        with self._lock:
+            self._open.clear()
+
     def listed(self) -> list[tuple[Path, Key | None, int]]:
         """Every file below the root: path, and block and generation where the name is a block file's."""
         found: list[tuple[Path, Key | None, int]] = []

@@ -40,11 +40,15 @@ class EventLog:
         self._written = 0
         self._next = 1
         self._distrusted = False
-        records, damage = self._log.load()
-        self.damage += damage
-        if self._log.torn:
-            self.damage.append(f"{path}: the last {self._log.torn} bytes are no whole event and were cut")
-            self._log.trim()
+        try:
+            records, damage = self._log.load()
+            self.damage += damage
+            if self._log.torn:
+                self.damage.append(f"{path}: the last {self._log.torn} bytes are no whole event and were cut")
+                self._log.trim()
+        except BaseException:
+            self._log.close()
+            raise
         for record in records:
             self._take(record)
 

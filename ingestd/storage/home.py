@@ -55,14 +55,18 @@ class Home:
         self._lock = -1
         self._notes: list[str] = []
         self.journal: Journal
-        self.registry: LogFile
-        self._manifest: LogFile
+        self.registry = LogFile(self._files, directory / "registry.log", REGISTRY_MAGIC)
+        self._manifest = LogFile(self._files, directory / "manifest.log", MANIFEST_MAGIC)
         self._blocks: BlockDirectory
 
     @property
     def damage(self) -> list[str]:
         """What was found broken since the start."""
         return [*self._notes, *self.journal.damage, *self._blocks.damage]
+
+    def note(self, what: str) -> None:
+        """Add to the damage."""
+        self._notes.append(what)
 
     def open(self) -> Opened:
         """Lock the directory and read registry and manifest. Raises StorageError or OSError."""
@@ -71,12 +75,12 @@ class Home:
         try:
             return self._open()
         except BaseException:
+            self.registry.close()
+            self._manifest.close()
             self._files.close(self._lock)
             raise
 
     def _open(self) -> Opened:
-        self.registry = LogFile(self._files, self._directory / "registry.log", REGISTRY_MAGIC)
-        self._manifest = LogFile(self._files, self._directory / "manifest.log", MANIFEST_MAGIC)
         self._blocks = BlockDirectory(self._directory / "blocks", self._files, self._access)
         self.journal = Journal(self._directory / "journal", self._files, self._segment_bytes)
         self._refuse_without_logs()
@@ -156,8 +160,12 @@ class Home:
                 self._files.unlink(path)
 
     def free_bytes(self) -> int:
-        """Bytes free on the disk of the directory."""
-        return self._files.free_bytes(self._directory)
+        """Bytes free on the disk of the directory; none where it does not say."""
+        try:
+            return self._files.free_bytes(self._directory)
+        except OSError as e:
+            log.error("the free space cannot be told: %s", e)
+            return 0
 
     # -- block files, as reading and checkpoints use them --------------------------------------------------------------
 
@@ -197,6 +205,7 @@ class Home:
     def close(self) -> None:
         """Close everything and give up the lock."""
         self.journal.close()
+        self._blocks.close()
         self.registry.close()
         self._manifest.close()
         self._files.close(self._lock)

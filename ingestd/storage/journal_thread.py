@@ -162,10 +162,10 @@ class JournalThread:
         while True:
             try:
                 step()
-            except OSError as e:
+            except (OSError, MemoryError) as e:
                 if self.error is None:
                     log.error("journal: %s; retrying until it goes through", e)
-                self.error = str(e)
+                self.error = str(e) or type(e).__name__
                 time.sleep(pause)
                 pause = min(2 * pause, LAST_RETRY)
             else:
