@@ -52,8 +52,8 @@ from ingestd.query.evaluate import Request, run
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryLimits
 from ingestd.reader import LocalReader
-from ingestd.serve.deps import Deps, Limits
-from ingestd.serve.http import make_app, runner_options
+from ingestd.serve.deps import Deps, Guard
+from ingestd.serve.server import HttpServer
 from ingestd.storage.errors import CorruptFileError, StorageError
 from ingestd.storage.events import EventLog
 from ingestd.storage.files import Files
@@ -110,8 +110,8 @@ class Daemon:
         self._reader = LocalReader(self._globs, self._store)
         self._events: EventLog
         self._listeners: list[Listener] = []
-        self._http_addresses: list[tuple[str, str]] = []
-        self._runner: web.AppRunner | None = None
+        self._http: HttpServer | None = None
+        self._watched: list[WatchedFile] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._events_waiting = 0
         self._events_lost = 0
@@ -156,7 +156,10 @@ class Daemon:
             self._listeners.append(graphite)
         if settings.pickle.listen:
             addresses = [parse_address(a) for a in settings.pickle.listen]
-            self._listeners.append(PickleListener(addresses, self._pipeline, self.ledger, pickle_settings(settings)))
+            tls = self._follow(make_tls(settings.pickle.tls))
+            self._listeners.append(
+                PickleListener(addresses, self._pipeline, self.ledger, pickle_settings(settings), tls)
+            )
         if settings.collectd.listen:
             addresses = [parse_address(a) for a in settings.collectd.listen]
             parser, watched = make_collectd_parser(settings)
@@ -187,20 +190,13 @@ class Daemon:
         settings = self._settings
         if not settings.http.listen:
             return
-        app = make_app(
-            self._deps(),
-            Limits(settings.http.body, settings.http.workers, settings.http.waiting, settings.http.timeout),
-        )
-        self._runner = web.AppRunner(app, handle_signals=False, **runner_options())
-        await self._runner.setup()
-        for text in settings.http.listen:
-            host, port = parse_address(text)
-            await web.TCPSite(self._runner, host, port).start()
-        for address in self._runner.addresses:
-            shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-            self._http_addresses.append(("http", f"{shown}:{address[1]}"))
+        guard, watched = make_guard(settings)
+        self._watched += watched
+        tls = self._follow(make_tls(settings.http.tls))
+        self._http = HttpServer(self._deps(guard), http_limits(settings), tls)
+        await self._http.start([parse_address(text) for text in settings.http.listen])
 
-    def _deps(self) -> Deps:
+    def _deps(self, guard: Guard) -> Deps:
         limits = self._settings.limits
 
         def evaluate(request: Request) -> list[Series]:
@@ -218,6 +214,7 @@ class Daemon:
             clock=time.time,
             version=__version__,
             refusals=(NameIndexError,),
+            guard=guard,
             query_limits=QueryLimits(
                 series=limits.query_series,
                 points=limits.query_points,
@@ -241,7 +238,9 @@ class Daemon:
     @property
     def listening(self) -> list[tuple[str, str]]:
         """Every (listener, ``HOST:PORT``)."""
-        return [pair for listener in self._listeners for pair in listener.listening] + self._http_addresses
+        return [pair for listener in self._listeners for pair in listener.listening] + (
+            self._http.listening if self._http is not None else []
+        )
 
     # -- while it runs -------------------------------------------------------------------------------------------------
 
@@ -252,8 +251,8 @@ class Daemon:
                 self._store.tick(self._pipeline.clock())
             except OSError as e:
                 log.error("cannot look after the store: %s", e)
-            for tls in self._tls:
-                tls.poll()
+            for followed in (*self._tls, *self._watched):
+                followed.poll()
             self._watch_memory()
             if self._store.saturated:
                 for listener in self._listeners:
@@ -375,13 +374,12 @@ class Daemon:
         }
 
     def _connections(self) -> dict[str, int]:
-        graphite = [x for x in self._listeners if isinstance(x, GraphiteListener)]
         streams = [x for x in self._listeners if isinstance(x, GraphiteListener | PickleListener)]
         return {
             "open": sum(x.connections for x in streams),
             "refused": sum(x.refused_connections for x in streams),
             "evicted": sum(x.evicted_connections for x in streams),
-            "failed_handshakes": sum(x.failed_handshakes for x in graphite),
+            "failed_handshakes": sum(x.failed_handshakes for x in streams),
         }
 
     def _prometheus(self) -> str:
@@ -409,8 +407,8 @@ class Daemon:
             await self._write_all(DRAIN_SECONDS)
         except TimeoutError:
             log.error("no checkpoint within %g s (%s); the journal holds the rest", DRAIN_SECONDS, self._store.failure)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._http is not None:
+            await self._http.stop()
         await self._loop.run_in_executor(None, self._store.close)
         self._side.shutdown()
         self._events.close()

@@ -13,6 +13,8 @@ from ingestd.ingest.pickle import PickleSettings
 from ingestd.ingest.prefixes import Prefixes, Quota
 from ingestd.ingest.sources import Access, SourceLimits
 from ingestd.ingest.streams import StreamSettings
+from ingestd.serve.deps import Guard, Limits
+from ingestd.serve.tokens import TokenError, Tokens, parse_tokens
 from ingestd.storage.journal_thread import Durability
 from ingestd.storage.store import StoreSettings
 from ingestd.tls import is_loopback
@@ -105,10 +107,54 @@ def open_doors(settings: Settings) -> list[str]:
             look("graphite/tcp", graphite.listen, "graphite.tls.client_certificates or access.anonymous closes it")
         if graphite.udp:
             look("graphite/udp", graphite.listen, "graphite.udp or access.anonymous closes it")
-        look("pickle/tcp", settings.pickle.listen, "access.anonymous closes it")
+        if settings.pickle.tls.client_certificates != "required":
+            cure = "pickle.tls.client_certificates or access.anonymous closes it"
+            look("pickle/tcp", settings.pickle.listen, cure)
         if collectd.security.level == "none":
             look("collectd/udp", collectd.listen, "collectd.security.level or access.anonymous closes it")
+    http = settings.http
+    for address in http.listen:
+        if not is_loopback(parse_address(address)[0]):
+            if not http.auth.tokens_file and http.tls.client_certificates != "required":
+                found.append(f"http listens at {address} and answers everybody; http.auth.tokens_file closes it")
+            elif http.auth.tokens_file and not http.tls.certificate:
+                found.append(f"http listens at {address} without TLS: tokens can be read on their way; http.tls hides them")
     return found
+
+
+def http_limits(settings: Settings) -> Limits:
+    """The HTTP face's limits."""
+    http = settings.http
+    return Limits(
+        body=http.body,
+        workers=http.workers,
+        waiting=http.waiting,
+        timeout=http.timeout,
+        connections=http.max_connections,
+        head_timeout=http.header_timeout,
+        write_timeout=http.write_timeout,
+        unread=http.unread,
+    )
+
+
+def make_guard(settings: Settings) -> tuple[Guard, list[WatchedFile]]:
+    """Who is let in over HTTP, and the file whose change that follows. Raises OSError or WireError."""
+    auth = settings.http.auth
+    hosts = frozenset(host.lower() for host in settings.http.hosts)
+    if not auth.tokens_file:
+        return Guard(hosts=hosts), []
+    current = Tokens((), {})
+
+    def take(text: str) -> None:
+        nonlocal current
+        try:
+            current = parse_tokens(text)
+        except TokenError as error:
+            raise WireError(f"{auth.tokens_file}: {error}") from error
+
+    watched = WatchedFile(auth.tokens_file, take)
+    watched.load()
+    return Guard(lambda: current, frozenset({auth.anonymous} - {""}), hosts), [watched]
 
 
 def make_collectd_parser(settings: Settings) -> tuple[CollectdParser, list[WatchedFile]]:

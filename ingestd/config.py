@@ -133,6 +133,7 @@ class Pickle(_Table):
     idle_timeout: Seconds = Field(
         0.0, ge=0, description="Seconds of silence that close a connection; 0 = never: relays keep theirs open."
     )
+    tls: Tls = Field(default_factory=Tls)
 
 
 class CollectdNames(_Table):
@@ -270,12 +271,40 @@ class Access(_Table):
     )
 
 
+class HttpAuth(_Table):
+    tokens_file: Path | Literal[""] = Field(
+        "", description="Lines NAME SCOPES SHA256 (`ingestd token` makes them), read again on change; empty = open."
+    )
+    anonymous: Literal["", "read"] = Field(
+        "", description='Scopes of those without a token where there is a tokens_file: "read" keeps dashboards open.'
+    )
+
+
 class Http(_Table):
-    listen: Addresses = Field(("127.0.0.1:8080",), description='Addresses, or "off". Loopback: there are no passwords.')
+    listen: Addresses = Field(
+        ("127.0.0.1:8080",), description='Addresses, or "off". Loopback: without a tokens_file all may read and write.'
+    )
     body: Size = Field(1 << 20, ge=1024, description="Bytes of a request's body: Grafana's have under 100 KB.")
     workers: int = Field(2, ge=1, le=64, description="Requests evaluated at once; they share one interpreter lock.")
     waiting: int = Field(64, ge=0, description="Requests that wait for a worker; beyond, 503. A dashboard asks 50.")
     timeout: Seconds = Field(60.0, gt=0, description="Seconds until a request gets 503: Grafana gives up by then.")
+    max_connections: int = Field(
+        1_000, ge=1, description="Connections at once; beyond, the one idle for longest is closed. Browsers take 6."
+    )
+    header_timeout: Seconds = Field(
+        10.0, gt=0, description="Seconds for a request's head or a TLS handshake; the slowest lines need 3."
+    )
+    write_timeout: Seconds = Field(
+        30.0, gt=0, description="Seconds in which a client takes 64 KiB of its answer, or the rest; else it is dropped."
+    )
+    unread: Size = Field(
+        256 << 20, ge=1 << 20, description="Bytes of answers not yet taken; beyond, who holds the most is dropped."
+    )
+    hosts: tuple[str, ...] = Field(
+        (), description="Host names that are answered beside addresses and localhost; [] = all, but for administrators."
+    )
+    auth: HttpAuth = Field(default_factory=HttpAuth)
+    tls: Tls = Field(default_factory=Tls)
 
 
 class Telemetry(_Table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -40,13 +41,15 @@ class PickleListener:
         pipeline: Pipeline,
         ledger: Ledger,
         settings: PickleSettings | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """``tls``: the connections speak TLS."""
         self._wanted = addresses
         self._pipeline = pipeline
         self._settings = settings or PickleSettings()
         self._room = FrameRoom()
         self._streams = StreamListener(
-            pipeline, ledger.open(TCP), self._settings.stream, self._new_splitter, self._parse
+            pipeline, ledger.open(TCP), self._settings.stream, self._new_splitter, self._parse, tls
         )
         self.listening: list[tuple[str, str]] = []
         """Every (``pickle/tcp``, ``HOST:PORT``)."""
@@ -70,6 +73,11 @@ class PickleListener:
     def evicted_connections(self) -> int:
         """Connections closed because they sent garbage: to make room for others, or because a frame was too long."""
         return self._streams.evicted + self._streams.broken
+
+    @property
+    def failed_handshakes(self) -> int:
+        """Connections closed because their handshake of TLS failed."""
+        return self._streams.failed_handshakes
 
     async def start(self) -> None:
         """Open all sockets and read from them. Raises :class:`IngestError`, with nothing left open."""

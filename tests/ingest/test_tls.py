@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import pickle
 import random
 import socket
 import ssl
@@ -11,6 +12,7 @@ import trustme
 
 from ingestd.ingest import streams
 from ingestd.ingest.graphite import TCP, GraphiteListener, GraphiteSettings
+from ingestd.ingest.pickle import PickleListener
 from ingestd.ingest.sources import Access, SourceLimits
 
 NOW = 1_750_000_000
@@ -189,6 +191,31 @@ def test_a_paused_listener_reads_nothing_over_tls_either(house, run, server_cont
         await graphite.stop()
 
     run(scene())
+    assert house.balanced()
+
+
+def test_pickled_frames_arrive_over_tls(house, run, server_context, client) -> None:
+    points = [(f"host{i % 50}.load", (NOW, float(i))) for i in range(5000)]
+    payloads = [pickle.dumps(points[i : i + 500], 2) for i in range(0, len(points), 500)]
+    stream = b"".join(len(payload).to_bytes(4) + payload for payload in payloads)
+
+    async def scene() -> None:
+        listener = PickleListener([("127.0.0.1", 0)], house.pipeline, house.ledger, None, server_context)
+        await listener.start()
+        address = int(listener.addresses["pickle/tcp"].rsplit(":")[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", address, ssl=client())
+        writer.write(stream)
+        writer.close()
+        await reader.read()
+        await house.received(5000)
+        rude = socket.create_connection(("127.0.0.1", address))
+        rude.sendall(stream)
+        await house.until(lambda: listener.failed_handshakes == 1)
+        rude.close()
+        await listener.stop()
+
+    run(scene())
+    assert [value for _, value, _ in house.store.points] == list(range(5000))
     assert house.balanced()
 
 
