@@ -7,7 +7,6 @@ ahead, so their tails are zeros; a record never straddles two. Not thread-safe: 
 from __future__ import annotations
 
 import heapq
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from ingestd.storage.fileformat import (
+    JOURNAL_RECORD,
     JOURNAL_RECORD_MAGIC,
     SEGMENT_HEADER,
     JournalKey,
@@ -31,6 +31,78 @@ from ingestd.storage.journal_thread import Entry
 SEGMENT_BYTES: Final = 64 << 20
 WRITE_BYTES: Final = 1 << 20
 """Records are joined up to about this size and written at once."""
+READ_BYTES: Final = 1 << 20
+"""Read at once at a start; each segment holds one such piece, however long it is."""
+
+
+class _Segment:
+    """A segment file as it is read: one piece at a time is held, and longer where a record is."""
+
+    def __init__(self, files: Files, fd: int, path: Path, first: int) -> None:
+        self.size = files.size(fd)
+        self._files = files
+        self._fd = fd
+        self._path = path
+        self._base = SEGMENT_HEADER.size - first
+        self._at = 0
+        self._piece = b""
+
+    def bytes(self, offset: int, size: int) -> bytes:
+        """Bytes of the file, fewer at its end."""
+        at = self._load(offset, size)
+        return self._piece[at : at + size]
+
+    def _load(self, offset: int, size: int) -> int:
+        """Hold ``size`` bytes from ``offset`` on, as far as there are; where in the piece they begin."""
+        end = min(offset + size, self.size)
+        if offset < self._at or end > self._at + len(self._piece):
+            try:
+                self._piece = self._files.read(self._fd, max(size, READ_BYTES), offset)
+            except OSError as e:
+                raise OSError(e.errno, e.strerror, str(self._path)) from e
+            self._at = offset
+        return offset - self._at
+
+    def record(self, lsn: int) -> JournalRecord | None:
+        """The record at ``lsn``; None if there is no valid one."""
+        offset = self._base + lsn
+        head = self.bytes(offset, JOURNAL_RECORD.size)
+        if len(head) < JOURNAL_RECORD.size:
+            return None
+        magic, length, own, *_ = JOURNAL_RECORD.unpack(head)
+        if magic != JOURNAL_RECORD_MAGIC or own != lsn or offset + length > self.size:
+            return None
+        at = self._load(offset, length)
+        return unpack_record(memoryview(self._piece), at, lsn)
+
+    def next_valid(self, lsn: int) -> JournalRecord | None:
+        """The next valid record after a broken one."""
+        offset = self._base + lsn + 1
+        while offset < self.size:
+            at = self._load(offset, len(JOURNAL_RECORD_MAGIC))
+            found = self._piece.find(JOURNAL_RECORD_MAGIC, at)
+            if found < 0:
+                # The magic may straddle this piece and the next.
+                offset = max(offset + 1, self._at + len(self._piece) - len(JOURNAL_RECORD_MAGIC) + 1)
+                continue
+            offset = self._at + found
+            own = offset - self._base
+            if own % 8 == 0 and (record := self.record(own)) is not None:
+                return record
+            offset += 1
+        return None
+
+    def is_zero_from(self, lsn: int) -> bool:
+        """Whether nothing but zeros follows."""
+        offset = self._base + lsn
+        while offset < self.size:
+            at = self._load(offset, 1)
+            if at >= len(self._piece):
+                break
+            if np.frombuffer(self._piece, np.uint8, offset=at).any():
+                return False
+            offset = self._at + len(self._piece)
+        return True
 
 
 class Journal:
@@ -89,44 +161,37 @@ class Journal:
             yield record
 
     def read_segment(self, path: Path, first: int) -> Iterator[JournalRecord]:
-        """Valid records of one segment file, which begins at LSN ``first``."""
+        """Valid records of one segment file, which begins at LSN ``first``.
+
+        Read piece by piece and never mapped: a bad sector raises OSError, where a mapping would end the process.
+        """
         fd = self._files.open(path, os.O_RDONLY)
         try:
-            size = self._files.size(fd)
-            if size < SEGMENT_HEADER.size:
+            segment = _Segment(self._files, fd, path, first)
+            if segment.size < SEGMENT_HEADER.size:
+                if segment.size:
+                    # Space is allotted before anything is written: only an empty file is one that was just begun.
+                    self.damage.append(f"{path}: the segment is cut short")
                 return
-            whole = self._files.map(fd, size)
+            header = segment.bytes(0, SEGMENT_HEADER.size)
+            if unpack_segment_header(header) != first and any(header):
+                # The name says the same, and every record says where it belongs.
+                self.damage.append(f"{path}: the segment header is damaged")
+            lsn = first
+            while True:
+                record = segment.record(lsn)
+                if record is None:
+                    found = segment.next_valid(lsn)
+                    if found is None:
+                        if not segment.is_zero_from(lsn):
+                            self.damage.append(f"{path}: what stands from LSN {lsn} on is no whole record")
+                        return
+                    self.damage.append(f"{path}: bytes from LSN {lsn} to {found.lsn} are damaged and were skipped")
+                    record = found
+                yield record
+                lsn = record.lsn + record.size
         finally:
             self._files.close(fd)
-        data = memoryview(whole)
-        if unpack_segment_header(bytes(data[: SEGMENT_HEADER.size])) != first and any(data[: SEGMENT_HEADER.size]):
-            # The name says the same, and every record says where it belongs.
-            self.damage.append(f"{path}: the segment header is damaged")
-        lsn = first
-        while True:
-            record = unpack_record(data, SEGMENT_HEADER.size + lsn - first, lsn)
-            if record is None:
-                found = self._next_valid(whole, data, first, lsn)
-                if found is None:
-                    if np.frombuffer(data[SEGMENT_HEADER.size + lsn - first :], np.uint8).any():
-                        self.damage.append(f"{path}: what stands from LSN {lsn} on is no whole record")
-                    return
-                self.damage.append(f"{path}: bytes from LSN {lsn} to {found.lsn} are damaged and were skipped")
-                record = found
-            yield record
-            lsn = record.lsn + record.size
-
-    @staticmethod
-    def _next_valid(whole: mmap.mmap, data: memoryview, first: int, lsn: int) -> JournalRecord | None:
-        """The next valid record after a broken one."""
-        at = SEGMENT_HEADER.size + lsn - first
-        while (at := whole.find(JOURNAL_RECORD_MAGIC, at + 1)) >= 0:
-            own = at - SEGMENT_HEADER.size + first
-            if own % 8 == 0:
-                record = unpack_record(data, at, own)
-                if record is not None:
-                    return record
-        return None
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
