@@ -23,13 +23,14 @@ from typing import Any, Final
 
 import numpy as np
 import uvloop
-from aiohttp import web
 
 from ingestd import __version__
 from ingestd.build import (
     access,
     graphite_settings,
+    http_limits,
     make_collectd_parser,
+    make_guard,
     open_doors,
     pickle_settings,
     prefixes,
@@ -41,7 +42,7 @@ from ingestd.config import ConfigError, Settings, make_rules, parse_address
 from ingestd.index.globs import Globs
 from ingestd.index.names import NameIndexError, Names
 from ingestd.index.tags import canonical_path
-from ingestd.ingest.collectd import CollectdListener
+from ingestd.ingest.collectd import CollectdListener, WatchedFile
 from ingestd.ingest.graphite import GraphiteListener
 from ingestd.ingest.pickle import PickleListener
 from ingestd.ingest.pipeline import Pipeline, SeriesLimits
@@ -251,8 +252,10 @@ class Daemon:
                 self._store.tick(self._pipeline.clock())
             except OSError as e:
                 log.error("cannot look after the store: %s", e)
-            for followed in (*self._tls, *self._watched):
-                followed.poll()
+            for tls in self._tls:
+                tls.poll()
+            for file in self._watched:
+                file.poll()
             self._watch_memory()
             if self._store.saturated:
                 for listener in self._listeners:

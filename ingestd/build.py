@@ -112,14 +112,17 @@ def open_doors(settings: Settings) -> list[str]:
             look("pickle/tcp", settings.pickle.listen, cure)
         if collectd.security.level == "none":
             look("collectd/udp", collectd.listen, "collectd.security.level or access.anonymous closes it")
+    return found + _open_http(settings)
+
+
+def _open_http(settings: Settings) -> list[str]:
     http = settings.http
-    for address in http.listen:
-        if not is_loopback(parse_address(address)[0]):
-            if not http.auth.tokens_file and http.tls.client_certificates != "required":
-                found.append(f"http listens at {address} and answers everybody; http.auth.tokens_file closes it")
-            elif http.auth.tokens_file and not http.tls.certificate:
-                found.append(f"http listens at {address} without TLS: tokens can be read on their way; http.tls hides them")
-    return found
+    wide = [address for address in http.listen if not is_loopback(parse_address(address)[0])]
+    if not http.auth.tokens_file and http.tls.client_certificates != "required":
+        return [f"http listens at {address} and answers everybody; http.auth.tokens_file closes it" for address in wide]
+    if http.auth.tokens_file and not http.tls.certificate:
+        return [f"http listens at {address} without TLS: tokens can be read on their way" for address in wide]
+    return []
 
 
 def http_limits(settings: Settings) -> Limits:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ingestd.query.evaluate import Request
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryLimits
+from ingestd.serve.tokens import Tokens
 
 
 class Node(Protocol):
@@ -52,6 +53,22 @@ class Events(Protocol):
         ...
 
 
+def _no_tokens() -> Tokens | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Who is let in."""
+
+    tokens: Callable[[], Tokens | None] = _no_tokens
+    """The grants as their file says them now; None where there is no file, and everybody may read and write."""
+    anonymous: frozenset[str] = frozenset()
+    """Scopes of those without a token, where there is a file of tokens."""
+    hosts: frozenset[str] = frozenset()
+    """Host names, lower case, that are answered, beside addresses and localhost; empty = all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deps:
     """Everything behind the HTTP face."""
@@ -71,6 +88,7 @@ class Deps:
     refusals: tuple[type[Exception], ...]
     """Errors besides query's that blame the request: their text is the answer, with 400."""
     query_limits: QueryLimits = field(default_factory=QueryLimits)
+    guard: Guard = field(default_factory=Guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +105,13 @@ class Limits:
     """Seconds until a question is given up with 503: Grafana gives up after 30 to 60."""
     event: int = 65_536
     """Characters of one text of an event."""
+    bodies: int = 64 << 20
+    """Bytes of all bodies that are read at the same time; beyond, 503."""
+    connections: int = 1_000
+    """Connections at once; beyond, the one that has been idle for longest is closed, or else the newest."""
+    head_timeout: float = 10.0
+    """Seconds for the head of a request, and for a handshake of TLS."""
+    write_timeout: float = 30.0
+    """Seconds in which a client takes 64 KB of an answer or all the rest of it: a tenth of the slowest mobile line."""
+    unread: int = 256 << 20
+    """Bytes of answers that clients have not taken yet; beyond, the one who holds the most is dropped."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
@@ -13,6 +15,9 @@ from ingestd.serve.deps import Deps, Limits
 from ingestd.serve.find import Handler, respond
 from ingestd.serve.params import ServeError, body_of, params_of
 from ingestd.serve.render import time_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TAGS_MAX: Final = 1_000
 """Tags of an event, and paths of one request to register."""
@@ -49,19 +54,28 @@ def read_event(body: bytes, now: int, limits: Limits) -> tuple[int, str, list[st
 
 
 class EventHandlers:
-    """Handlers of /events. The store is called in a thread, because it writes, and one call at a time."""
+    """Handlers of /events. The store is called in one thread, because it writes, so one call at a time.
+
+    An event whose client hangs up before its turn is not kept; one that is being written is.
+    """
 
     def __init__(self, deps: Deps, limits: Limits) -> None:
         self._deps = deps
         self._limits = limits
-        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="events")
+
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._thread.submit(call, *args, **kwargs))
+
+    def close(self) -> None:
+        """Take no more calls; one that runs is left alone."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def post(self, request: web.Request) -> web.Response:
         """POST /events/: keep one."""
         now = int(self._deps.clock())
         when, what, tags, data = read_event(await body_of(request), now, self._limits)
-        async with self._lock:
-            await asyncio.to_thread(self._deps.events.add, when, what, tags, data)
+        await self._run(self._deps.events.add, when, what, tags, data)
         return web.Response(content_type="text/html")
 
     async def get_data(self, request: web.Request) -> web.Response:
@@ -73,16 +87,14 @@ class EventHandlers:
         until = time_of(params, "until", now, now, UTC)
         tags = params.get("tags").split() if "tags" in params else None
         set_operation = params.get("set") or None
-        async with self._lock:
-            found = await asyncio.to_thread(self._deps.events.query, start, until, tags, set_operation)
+        found = await self._run(self._deps.events.query, start, until, tags, set_operation)
         return respond(params, found)
 
     async def get(self, request: web.Request) -> web.Response:
         """GET /events/ID: one."""
         params = await params_of(request)
         digits = request.match_info["id"]
-        async with self._lock:
-            event = await asyncio.to_thread(self._deps.events.get, int(digits))
+        event = await self._run(self._deps.events.get, int(digits))
         if event is None:
             return web.json_response({"error": "Event matching query does not exist"}, status=404)
         return respond(params, event)

@@ -1,103 +1,136 @@
-"""The HTTP face: routes, errors, headers.
-
-Nothing here trusts a Host header, and nothing that a browser can be led to send from another site changes state except
-posting an event, which Graphite's clients do without any credentials.
-"""
+"""The HTTP face: routes and their scopes, errors, headers."""
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
 
 from ingestd.query.limits import QueryError
+from ingestd.serve.access import OPEN, Access
+from ingestd.serve.connections import FIELD_MAX, FIELDS_MAX, HEAD_MAX, LINE_MAX, Connection
 from ingestd.serve.deps import Deps, Limits
 from ingestd.serve.events import EventHandlers, tag_handler
 from ingestd.serve.find import Handler, expand_handler, find_handler, index_handler
-from ingestd.serve.params import ServeError, params_of
+from ingestd.serve.headers import HEADERS, SERVER
+from ingestd.serve.params import BODIES, Bodies, ServeError, params_of
 from ingestd.serve.render import render_handler
+from ingestd.serve.tokens import ADMIN, READ, WRITE
 from ingestd.serve.workers import Workers
 
 logger = logging.getLogger(__name__)
 
+_Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 GRAPHITE_VERSION: Final = "1.1.10"
 """The graphite-web whose answers are given: clients choose what they ask by it."""
 
-_HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-cache",
-}
 
-
-def make_app(deps: Deps, limits: Limits | None = None) -> web.Application:
-    """The application over ``deps``."""
+def make_app(
+    deps: Deps, limits: Limits | None = None, connections: Callable[[], dict[str, int]] = dict
+) -> web.Application:
+    """The application over ``deps``; ``connections``: what ``/status`` shows of them."""
     limits = limits or Limits()
     workers = Workers(limits.workers, limits.waiting, limits.timeout)
-    app = web.Application(client_max_size=limits.body, middlewares=[_refuse((QueryError, *deps.refusals))])
+    scopes: dict[str, str] = {}
+    access = Access(deps.guard, scopes)
+    refuse = _refuse((QueryError, *deps.refusals))
+    app = web.Application(client_max_size=limits.body, middlewares=[_watch, refuse, access.middleware, _check_head])
+    app[BODIES] = Bodies(limits.bodies)
     app.on_response_prepare.append(_add_headers)
+    events = EventHandlers(deps, limits)
 
     async def close(_: web.Application) -> None:
         workers.close()
+        events.close()
 
     app.on_cleanup.append(close)
-    events = EventHandlers(deps, limits)
+
+    def route(methods: tuple[str, ...], path: str, handler: Handler, scope: str) -> None:
+        for resource in _route(app, methods, path, handler):
+            scopes[resource] = scope
+
     find = find_handler(deps, workers)
-    render = render_handler(deps, workers)
-    _route(app, ("GET", "POST"), "/render", render)
-    _route(app, ("GET", "POST"), "/metrics/find", find)
-    _route(app, ("GET", "POST"), "/metrics/expand", expand_handler(deps, workers))
-    _route(app, ("GET", "POST"), "/metrics/index.json", index_handler(deps, workers))
-    _route(app, ("GET", "POST"), "/metrics", _metrics_handler(deps, find))
-    _route(app, ("POST",), "/events", events.post)
-    _route(app, ("GET", "POST"), "/events/get_data", events.get_data)
-    _route(app, ("GET",), r"/events/{id:[0-9]{1,18}}", events.get)
-    _route(app, ("POST",), "/tags/tagSeries", tag_handler(deps, several=False))
-    _route(app, ("POST",), "/tags/tagMultiSeries", tag_handler(deps, several=True))
-    _add_status(app, deps)
+    both = ("GET", "POST")
+    route(both, "/render", render_handler(deps, workers), READ)
+    route(both, "/metrics/find", find, READ)
+    route(both, "/metrics/expand", expand_handler(deps, workers), READ)
+    route(both, "/metrics/index.json", index_handler(deps, workers), READ)
+    route(both, "/metrics", _metrics_handler(deps, find), READ)
+    route(both, "/events/get_data", events.get_data, READ)
+    route(("POST",), "/events", events.post, WRITE)
+    route(("GET",), r"/events/{id:[0-9]{1,18}}", events.get, READ)
+    route(("POST",), "/tags/tagSeries", tag_handler(deps, several=False), WRITE)
+    route(("POST",), "/tags/tagMultiSeries", tag_handler(deps, several=True), WRITE)
+    _add_status(route, deps, lambda: {"connections": connections(), "access": access.as_dict()})
     return app
 
 
-def runner_options(idle: float = 75.0, line: int = 65_536) -> dict[str, Any]:
-    """Keyword arguments for :class:`aiohttp.web.AppRunner`.
+def runner_options(idle: float = 75.0, line: int = LINE_MAX) -> dict[str, Any]:
+    """Keyword arguments for :class:`aiohttp.web.AppRunner` and :class:`Connection`.
 
-    ``idle``: seconds that a connection may be silent between requests: above the 60 s of common proxies. ``line``:
-    bytes of a request line, which in Graphite holds whole dashboards; headers stay at 8 KB. Requests are not logged:
-    a line for each costs more than answering a small one.
+    ``idle``: seconds that a connection may be silent between requests: above the 60 s of common proxies. Requests are
+    not logged: a line for each costs more than answering a small one. Nothing is decompressed: bodies that are
+    compressed are refused, and what nobody reads must not grow either.
     """
-    return {"keepalive_timeout": idle, "max_line_size": line, "max_field_size": 8190, "access_log": None}
+    return {
+        "keepalive_timeout": idle,
+        "max_line_size": line,
+        "max_field_size": FIELD_MAX,
+        "max_headers": FIELDS_MAX,
+        "auto_decompress": False,
+        "access_log": None,
+    }
 
 
-def _route(app: web.Application, methods: tuple[str, ...], path: str, handler: Handler) -> None:
-    """A route, with a slash at its end or without."""
+def _route(app: web.Application, methods: tuple[str, ...], path: str, handler: Handler) -> set[str]:
+    """Add a route, with a slash at its end or without. The canonical paths of its resources."""
+    added = set()
     for method in methods:
         for spelling in (path, path + "/"):
-            if method == "GET":
-                app.router.add_get(spelling, handler)
-            else:
-                app.router.add_route(method, spelling, handler)
+            add = app.router.add_get if method == "GET" else partial(app.router.add_route, method)
+            resource = add(spelling, handler).resource
+            added.add(resource.canonical if resource else spelling)
+    return added
+
+
+@web.middleware
+async def _watch(request: web.Request, handler: _Next) -> web.StreamResponse:
+    """Tell the connection that it has a request at hand, and how long the answer is."""
+    connection = request.protocol
+    if not isinstance(connection, Connection):
+        return await handler(request)
+    connection.begin()
+    size = 0
+    try:
+        response = await handler(request)
+        body = response.body if isinstance(response, web.Response) else None
+        size = len(body) if isinstance(body, bytes | bytearray) else 0
+    finally:
+        connection.end(size, request.body_exists)
+    return response
 
 
 def _refuse(refusals: tuple[type[Exception], ...]) -> Any:
     """The middleware that turns errors into short answers in plain text."""
 
     @web.middleware
-    async def middleware(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def middleware(request: web.Request, handler: _Next) -> web.StreamResponse:
         try:
             return await handler(request)
         except ServeError as error:
-            response = web.Response(status=error.status, text=_line(str(error)))
+            response = web.Response(status=error.status, text=_line(str(error)), headers=error.headers)
             if error.status == 503:
                 response.headers["Retry-After"] = "1"
             return response
         except refusals as error:
             return web.Response(status=400, text=_line(str(error)))
+        except web.RequestPayloadError:
+            return web.Response(status=400, text="the body is no HTTP")
         except web.HTTPException:
             raise
         except Exception:
@@ -107,15 +140,25 @@ def _refuse(refusals: tuple[type[Exception], ...]) -> Any:
     return middleware
 
 
+@web.middleware
+async def _check_head(request: web.Request, handler: _Next) -> web.StreamResponse:
+    """Refuse heads that are too large as a whole, and bodies that would have to be decompressed."""
+    if sum(len(name) + len(value) + 4 for name, value in request.raw_headers) > HEAD_MAX:
+        raise ServeError(431, f"the header fields of a request have at most {HEAD_MAX} bytes")
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise ServeError(415, "compressed bodies are not taken", {"Accept-Encoding": "identity"})
+    return await handler(request)
+
+
 def _line(text: str) -> str:
-    """One line, not too long: what Grafana shows."""
-    return " ".join(text.split())[:1000]
+    """One line, not too long, of characters that show: what Grafana shows."""
+    line = " ".join(text.split())[:1000]
+    return line if line.isprintable() else "".join(c if c.isprintable() else " " for c in line)
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    # The library would name its own version and Python's.
-    response.headers["Server"] = "ingestd"
-    for name, value in _HEADERS.items():
+    response.headers.update(SERVER)
+    for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
 
 
@@ -131,19 +174,7 @@ def _metrics_handler(deps: Deps, find: Handler) -> Handler:
     return metrics
 
 
-def is_local(request: web.Request) -> bool:
-    """Whether a request comes from this machine and was not passed on by a proxy or led here by a web page."""
-    if any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Origin", "Via")):
-        return False
-    peer = request.transport.get_extra_info("peername") if request.transport else None
-    if not isinstance(peer, tuple):
-        return False
-    address = ipaddress.ip_address(peer[0].partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
-
-
-def _add_status(app: web.Application, deps: Deps) -> None:
+def _add_status(route: Callable[..., None], deps: Deps, shown: Callable[[], dict[str, Any]]) -> None:
     async def version(_: web.Request) -> web.Response:
         return web.Response(text=GRAPHITE_VERSION, content_type="text/html")
 
@@ -152,16 +183,14 @@ def _add_status(app: web.Application, deps: Deps) -> None:
         return web.Response(status=200 if healthy else 503, text=_line(text))
 
     async def status(_: web.Request) -> web.Response:
-        body = {"version": deps.version, **deps.status()}
+        body = {"version": deps.version, **deps.status(), "http": shown()}
         return web.Response(text=json.dumps(body), content_type="application/json")
 
-    async def flush(request: web.Request) -> web.Response:
-        if not is_local(request):
-            raise ServeError(403, "flush is for this machine only")
+    async def flush(_: web.Request) -> web.Response:
         await deps.flush()
         return web.Response(text="flushed")
 
-    _route(app, ("GET",), "/version", version)
-    _route(app, ("GET",), "/health", health)
-    _route(app, ("GET",), "/status", status)
-    _route(app, ("POST",), "/flush", flush)
+    route(("GET",), "/version", version, READ)
+    route(("GET",), "/health", health, OPEN)
+    route(("GET",), "/status", status, READ)
+    route(("POST",), "/flush", flush, ADMIN)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -28,11 +30,12 @@ _CALLBACK: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.]*", re.ASCII)
 
 
 class ServeError(Exception):
-    """A request that is answered with ``status`` and one line of text."""
+    """A request that is answered with ``status``, one line of text and these headers."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
         self.status = status
+        self.headers = headers or {}
 
 
 class Params:
@@ -93,14 +96,43 @@ def parse_pairs(text: str) -> list[tuple[str, str]]:
     return pairs
 
 
+class Bodies:
+    """The bytes that all bodies together may take while they are read."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+
+    @contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        """``size`` bytes of the room.
+
+        :raises ServeError: 503, there are not as many.
+        """
+        if size > self._room:
+            raise ServeError(503, "too many bodies at once; send it again later")
+        self._room -= size
+        try:
+            yield
+        finally:
+            self._room += size
+
+
+BODIES: Final = web.AppKey("bodies", Bodies)
+
+
 async def body_of(request: web.Request) -> bytes:
     """The body of a request, of which the application bounds the size.
 
-    :raises ServeError: 408, it does not arrive.
+    :raises ServeError: 408, it does not arrive; 413, it is too long; 503, too many arrive.
     """
+    allowed = request.client_max_size
+    length = request.content_length
+    if length is not None and length > allowed:
+        raise ServeError(413, f"the body has {length} bytes; the limit is {allowed} (http.body)")
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await request.read()
+        with request.app[BODIES].taken(allowed if length is None else length):
+            async with asyncio.timeout(BODY_SECONDS):
+                return await request.read()
     except TimeoutError:
         raise ServeError(408, f"the body did not arrive within {BODY_SECONDS} s") from None
 

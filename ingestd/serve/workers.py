@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
@@ -19,32 +19,49 @@ class Workers:
 
     def __init__(self, workers: int, waiting: int, timeout: float) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="answer")
+        self._free = asyncio.Semaphore(workers)
         self._allowed = workers + waiting
         self._timeout = timeout
-        self._lock = threading.Lock()
         self._busy = 0
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a call made in one of the threads.
 
-        A call that is given up keeps its thread until it returns; it counts until then, so threads cannot pile up.
+        One whose client hangs up while it queues is never made. One that runs keeps its thread until it returns; it
+        counts until then, so threads cannot pile up.
 
         :raises ServeError: 503, too many calls wait or this one took too long.
         """
-        with self._lock:
-            if self._busy >= self._allowed:
-                raise ServeError(503, "too many questions at once; ask again later")
-            self._busy += 1
-        future = self._pool.submit(function, *args, **kwargs)
-        future.add_done_callback(self._done)
+        if self._busy >= self._allowed:
+            raise ServeError(503, "too many questions at once; ask again later (http.waiting)")
+        self._busy += 1
+        future: Future[T] | None = None
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                await self._free.acquire()
+                future = self._pool.submit(function, *args, **kwargs)
+                return await asyncio.wrap_future(future)
         except TimeoutError:
-            raise ServeError(503, f"no answer within {self._timeout:g} s") from None
+            raise ServeError(503, f"no answer within {self._timeout:g} s (http.timeout)") from None
+        finally:
+            if future is None:
+                self._busy -= 1
+            else:
+                self._release_after(future)
 
-    def _done(self, _: Future[Any]) -> None:
-        with self._lock:
+    def _release_after(self, future: Future[Any]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def release() -> None:
             self._busy -= 1
+            self._free.release()
+
+        def done(_: Future[Any]) -> None:
+            # A call may return while the loop is being closed; nobody waits for its thread any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(release)
+
+        future.add_done_callback(done)
 
     def close(self) -> None:
         """Take no more calls; those that run are left alone."""
