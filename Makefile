@@ -12,7 +12,11 @@ COMPILE = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version=3.11 
 SOAK_FILES = $(sort $(shell grep -rlw --include='test_*.py' effort tests))
 SOAK_TIMEOUT ?= 86400
 
-.PHONY: run test check bench soak lock audit
+INPUTS ?= 10000000
+JOBS ?= 2
+FUZZ = --inputs $(INPUTS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) $(addprefix --target ,$(TARGET))
+
+.PHONY: run test check bench soak fuzz lock audit
 
 run: $(STAMP)
 	$(BIN)/ingestd serve --data data
@@ -33,6 +37,9 @@ soak: $(STAMP)
 	failed=; for file in $(SOAK_FILES); do \
 	  INGESTD_SOAK=1 $(BIN)/python -m pytest --timeout=$(SOAK_TIMEOUT) $$file || failed="$$failed $$file"; \
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/fuzz.py $(FUZZ)
 
 lock: $(TOOLS_STAMP)
 	$(COMPILE) --all-extras --output-file=requirements/dev.txt pyproject.toml requirements/build.in

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import secrets
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from fuzz_table import TARGETS
 
 STILL_SECONDS: Final = 120.0
 """A process that takes this long over one input hangs where Python cannot break it off."""
+_MEMORY_LIMIT: Final = 3 << 30
+"""Bytes of address space of a worker: what asks for more fails there, and the machine goes on."""
 _HINT: Final = "Copy each file to tests/fuzz/corpus/<target>/ under a name that says what it does, then fix the parser."
 
 
@@ -61,6 +64,7 @@ def _options() -> argparse.Namespace:
 
 
 def _work(options: argparse.Namespace) -> int:
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT, _MEMORY_LIMIT))
     target = TARGETS[options.target[0]]()
     loop = Loop(target, options.seed, Window(Path(options.worker)))
     report = loop.run(max(int(options.inputs * target.share), 1))

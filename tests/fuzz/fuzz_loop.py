@@ -137,6 +137,8 @@ class Loop:
         began = time.process_time()
         with warnings.catch_warnings(), self._watch.running():
             warnings.simplefilter("error")
+            # An operator's regular expression that a later Python may read otherwise.
+            warnings.filterwarnings("ignore", "Possible nested set|Possible set", FutureWarning)
             self._target.begin()
             corpus = [data for _, data in self._target.corpus()]
             self._pool = [*corpus, *self._target.seeds()] or [b""]
@@ -264,7 +266,7 @@ def save(name: str, data: bytes) -> Path:
 def place_of(error: BaseException) -> str:
     """Where an error comes from: its type, and the line of the program, or of the invariant, that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "/ingestd/" in frame.filename or "/fuzz_" in frame.filename]
+    own = [frame for frame in frames if "/ingestd/" in frame.filename or "/tests/fuzz/" in frame.filename]
     last = (own or frames)[-1]
     return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Hashable
 from dataclasses import replace
 from functools import partial
@@ -47,8 +46,8 @@ SERIES: Final = (
 )
 """Enough names for functions to have one, two or several series of different steps."""
 NAMES: Final = tuple(
-    b"target target target[] from until tz format maxDataPoints jsonp noNullPoints xFilesFactor now pretty rawData query "
-    b"position wildcards leavesOnly groupByExpr automatic_variants path set tags cacheTimeout".split(b" ")
+    b"target target target[] from until tz format maxDataPoints jsonp noNullPoints xFilesFactor now pretty rawData "
+    b"query position wildcards leavesOnly groupByExpr automatic_variants path set tags cacheTimeout".split(b" ")
 )
 VALUES: Final = (
     b"json", b"csv", b"raw", b"png", b"treejson", b"completer", b"nodelist", b"-1h", b"now", b"0", b"1", b"-1", b"1e9",
@@ -192,6 +191,7 @@ class Questions(Target):
     """Whole questions: targets are planned, evaluated over a few series and written in every format."""
 
     name = "render"
+    share = 0.2  # evaluation; the grammar is fuzzed in full
     tokens = tuple(piece.encode() for piece in (*PATHS, *LITERALS, *WORDS, "(", ")", ",", "|", "=", "'"))
     allowed = 0.3
     largest = 1024
@@ -256,13 +256,20 @@ class Handlers(Target):
     share = 0.02  # each costs milliseconds of aiohttp; the parameters themselves are fuzzed in full
     tokens = Parameters.tokens
     allowed = 0.3
-    _paths = tuple("/render /metrics/find /metrics/expand /metrics /events/get_data /tags/tagSeries /events".split())
+    _paths = (
+        "/render",
+        "/metrics/find",
+        "/metrics/expand",
+        "/metrics",
+        "/events/get_data",
+        "/tags/tagSeries",
+        "/events",
+    )
 
     def seeds(self) -> list[bytes]:
         return [*Parameters().seeds(), *Events().seeds(), b"path=a;b=c&path=d", b"tags=a+b&set=union&from=-1d"]
 
     def begin(self) -> None:
-        logging.disable(logging.CRITICAL)
         if hasattr(self, "_runner"):
             self._loop.run_until_complete(self._runner.cleanup())
         else:

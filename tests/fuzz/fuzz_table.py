@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from fuzz_collectd import AuthFile, Datagrams, Encrypted, Signed, TypesFile
+from fuzz_config import Aggregation, Schemas, Settings
+from fuzz_files import BlockFiles, JournalFiles, LogFiles
+from fuzz_frames import Pickles
 from fuzz_lines import Lines
 from fuzz_query import GlobPatterns, TagPaths, Targets, Times
 from fuzz_serve import Events, Handlers, Parameters, Questions
@@ -17,6 +20,7 @@ TARGETS: Final[dict[str, type[Target]]] = {
         Signed,
         Encrypted,
         Lines,
+        Pickles,
         Targets,
         Questions,
         Parameters,
@@ -25,7 +29,13 @@ TARGETS: Final[dict[str, type[Target]]] = {
         Times,
         GlobPatterns,
         TagPaths,
+        Settings,
+        Schemas,
+        Aggregation,
         AuthFile,
+        JournalFiles,
+        LogFiles,
+        BlockFiles,
         TypesFile,
     )
 }
