@@ -117,6 +117,9 @@ class BlockFile:
             elif not self._verified[number]:
                 self.tile(int(number))
         if self._data is not None:
+            if self._files.size(self._fd) < self.header.size:
+                # To touch a mapping behind the file's end would end the process.
+                raise CorruptFileError(self.path, self._files.size(self._fd), "cut short while it was in use")
             first, last = int(places[0]), int(places[-1])
             packed = last - first + 1 == len(places)
             source = self._data[first : last + 1, low:high] if packed else self._data[places, low:high]

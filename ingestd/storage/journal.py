@@ -123,6 +123,7 @@ class Journal:
         self._next = 0
         self._allocated = 0
         self._ends: dict[Path, int] = {}
+        self._litter: list[Path] = []
         files.make_directory(directory)
 
     def segments(self) -> list[tuple[int, int, Path]]:
@@ -240,7 +241,17 @@ class Journal:
             self._ends[self._path] = max(self._ends[self._path], lsn + len(data))
             self._files.write(self._fd, data, SEGMENT_HEADER.size + lsn - self._start)
 
+    def _sweep(self) -> None:
+        """Remove segments that could not be begun, as soon as that can be."""
+        while self._litter:
+            try:
+                self._files.unlink(self._litter[-1])
+            except OSError:
+                return
+            self._litter.pop()
+
     def _open_segment(self, lsn: int, size: int) -> None:
+        self._sweep()
         tries = [number for start, number, _ in self.segments() if start == lsn]
         path = self._directory / f"{lsn:016x}.{max(tries, default=-1) + 1:04x}.jnl"
         allocated = max(self._segment_bytes, SEGMENT_HEADER.size + size)
@@ -252,7 +263,8 @@ class Journal:
             self._files.sync_directory(self._directory)
         except OSError:
             self._files.close(fd)
-            self._files.unlink(path)
+            self._litter.append(path)
+            self._sweep()
             raise
         if self._fd >= 0:
             self._full.append(self._fd)

@@ -5,6 +5,8 @@ import gc
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -332,3 +334,100 @@ def test_any_operation_may_fail_and_nothing_is_lost(memory, quick, said, effort,
     gc.collect()
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
     figure(f"{runs} runs, fsync = {policy}, with failures of {', '.join(sorted(kinds))}")
+
+
+TRUNCATED = """
+import os, sys
+from pathlib import Path
+from tests.storage.conftest import Loop
+from tests.storage.test_faults import START
+
+directory, access = Path(sys.argv[1]), sys.argv[2]
+h = Loop(directory, ((10, 60), (60, 60)), "sum", 0.0, None, {"access": access})
+h.store.create([f"s.{i}" for i in range(20)], START)
+h.accept([(i, START + 10 * t, 1.0) for t in range(1, 50) for i in range(20)], START + 490)
+h.flush()
+assert len(h.read(1, START, START + 490)) == 49
+for path in (directory / "blocks").rglob("*.blk"):
+    os.truncate(path, 4096)
+assert h.read(1, START, START + 490) == {}
+h.accept([(1, START + 500, 2.0)], START + 500)
+assert h.read(1, START, START + 500) == {START + 500: 2.0}
+assert h.store.status()["damage"]
+h.store.close()
+"""
+
+
+@pytest.mark.parametrize("access", ["mmap", "pread"])
+def test_a_block_file_cut_under_a_running_store_is_missing_data_and_no_signal(tmp_path, access):
+    command = [sys.executable, "-c", TRUNCATED, str(tmp_path / "d"), access]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("access", ["mmap", "pread"])
+def test_a_block_that_cannot_be_read_is_an_error_and_never_other_data(tmp_path, open_store, quick, access):
+    files = Failing(1 << 60, 1 << 60, 0)
+    h = open_store(tmp_path / "d", SMALL, "sum", files=files, access=access, segment_bytes=2048)
+    scenario(h)
+    good = answers(h)
+    h.store._home._blocks._open.clear()
+    files.turn = files.n
+    with pytest.raises(OSError, match="made to fail"):
+        answers(h)
+    files.turn = 1 << 60
+    assert answers(h) == good
+    assert h.store.status()["damage"] == []
+
+
+class Full(Files):
+    """A disk without space while ``full``."""
+
+    full = False
+
+    def write(self, fd, data, offset):
+        if self.full:
+            super().write(fd, data[: len(data) // 2], offset)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().write(fd, data, offset)
+
+    def allocate(self, fd, size):
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().allocate(fd, size)
+
+    def free_bytes(self, path):
+        return 0 if self.full else super().free_bytes(path)
+
+
+@pytest.mark.parametrize("policy", ["always", "interval", "never"])
+def test_a_full_disk_stops_reading_and_when_space_returns_all_is_stored(tmp_path, open_store, quick, policy):
+    files = Full()
+    h = open_store(tmp_path / "d", SMALL, "sum", files=files, segment_bytes=2048, durability=Durability(policy, 0.0))
+    h.store.create(["s.0", "s.1"], START)
+    h.accept([(i, START + t * 10, float(t)) for t in range(10) for i in (0, 1)], START + 90)
+    h.pump()
+    files.full = True
+    h.store.tick(START + 100)
+    h.accept([(i, START + t * 10, float(t)) for t in range(10, 60) for i in (0, 1)], START + 590)
+    while h.store.problem is None or "space" not in h.store.problem or h.store._thread.error is None:
+        h.step()
+    assert h.store.saturated
+    assert h.books.stored == 20
+    assert h.read(0, START, START + 590)[START + 590] == 59.0
+    relieved = []
+    h.store.on_relief = lambda: relieved.append(True)
+    files.full = False
+    h.pump()
+    h.tick(START + 600)
+    assert relieved == [True]
+    assert h.store.problem is None
+    assert not h.store.saturated
+    assert h.books.stored == 120
+    flush(h)
+    again = h.crash(tmp_path / "copy")
+    assert [again.read(i, START - 1, START + 589) for i in (0, 1)] == [
+        h.read(i, START - 1, START + 589) for i in (0, 1)
+    ]
+    assert again.store.status()["damage"] == []
+    again.store.close()
