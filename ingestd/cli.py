@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ingestd import __version__, config
+from ingestd.serve.tokens import TokenError, fresh_token, parse_scopes
 from ingestd.storage.check import check as check_store
 from ingestd.storage.check import inspect as inspect_file
 from ingestd.storage.errors import StorageError
@@ -100,6 +101,19 @@ def inspect(file: Path, as_json: bool) -> None:
         return
     for key, value in found.items():
         click.echo(f"{key}: {value}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--scopes", default="read", show_default=True, help="read, write, admin, joined by commas.")
+def token(name: str, scopes: str) -> None:
+    """Print a fresh token, once, and the line for http.auth.tokens_file that lets it in."""
+    try:
+        secret, line = fresh_token(name, parse_scopes(scopes.split(",")))
+    except TokenError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(f"token: {secret}")
+    click.echo(f"line:  {line}")
 
 
 @main.group("config")

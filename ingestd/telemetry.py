@@ -171,7 +171,8 @@ class _Formatter(logging.Formatter):
             return json.dumps({**members, **extra}, default=str)
         text = f"{when} {members['level']} {record.name}: {_printable(members['message'])}"
         text += "".join(f" {k}={_printable(str(v))}" for k, v in extra.items())
-        return text + ("\n" + members["exception"] if "exception" in members else "")
+        # A message inside a traceback may hold whole lines of a peer's making; indented, none of them is a record.
+        return text + "".join(f"\n  {_printable(line)}" for line in members.get("exception", "").splitlines())
 
 
 def _printable(text: str) -> str:

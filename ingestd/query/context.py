@@ -17,26 +17,43 @@ PROBE = 64
 """Series that are fetched first to learn how many points a series has, before a large query is begun in earnest."""
 
 
+def never() -> bool:
+    """Of a request that nobody gives up."""
+    return False
+
+
 @dataclass(slots=True)
 class Costs:
-    """What the request has used of its :class:`QueryLimits`."""
+    """What the request has used of its :class:`QueryLimits`.
+
+    ``stop`` is asked at each step: a request that was given up ends with :class:`QueryError`, which nobody reads, and
+    leaves its thread to others.
+    """
 
     limits: QueryLimits
+    stop: Callable[[], bool] = never
     series: int = 0
     points: int = 0
     patterns: int = 0
     calls: int = 0
 
+    def _go_on(self) -> None:
+        if self.stop():
+            raise QueryError("the request was given up")
+
     def add_series(self, more: int) -> None:
         self.series = charge(self.series, more, self.limits.series, "series", "series")
 
     def add_points(self, more: int) -> None:
+        self._go_on()
         self.points = charge(self.points, more, self.limits.points, "points", "points")
 
     def add_call(self) -> None:
+        self._go_on()
         self.calls = charge(self.calls, 1, self.limits.calls, "calls", "function calls")
 
     def add_pattern(self) -> None:
+        self._go_on()
         self.patterns = charge(self.patterns, 1, self.limits.patterns, "patterns", "path expressions")
 
 

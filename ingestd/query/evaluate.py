@@ -6,13 +6,14 @@ argument again (movingAverage, timeShift) forgets the calls that were piped into
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Final
 
 import numpy as np
 
-from ingestd.query.context import Context, Costs, Invocation, Source
+from ingestd.query.context import Context, Costs, Invocation, Source, never
 from ingestd.query.functions import lookup
 from ingestd.query.functions.registry import Argument
 from ingestd.query.grid import Reader, Series, SeriesList
@@ -35,6 +36,8 @@ class Request:
     max_data_points: int | None = None
     x_files_factor: float | None = None
     limits: QueryLimits = field(default_factory=QueryLimits)
+    stop: Callable[[], bool] = never
+    """Asked now and then, in the thread of the query: whether nobody waits for the answer any more."""
 
 
 def run(request: Request, reader: Reader) -> list[Series]:
@@ -49,7 +52,7 @@ def run(request: Request, reader: Reader) -> list[Series]:
         raise LimitError("limits.query_targets", f"{len(request.targets)} targets", limits.targets)
     trees = [parse(target, limits) for target in request.targets if target.strip()]
     factor = NO_FACTOR if request.x_files_factor is None else request.x_files_factor
-    source = Source(reader, request.now, Costs(limits))
+    source = Source(reader, request.now, Costs(limits, request.stop))
     context = Context(source, request.start, request.until, request.tz, factor, evaluate)
     out: list[Series] = []
     with np.errstate(all="ignore"):

@@ -47,6 +47,10 @@ _TCP_INFO_ACKED_AT: Final = 120
 """Where tcpi_bytes_acked stands in struct tcp_info (linux/tcp.h, Linux 4.1 and later)."""
 
 
+_PEERS: Final = (http_exceptions.HttpProcessingError, web.RequestPayloadError, ConnectionError)
+"""Errors that a peer makes."""
+
+
 class Counts:
     """What was done about connections, for ``/status``."""
 
@@ -155,6 +159,11 @@ class Connection(web.RequestHandler):
             self._checked = (now, acked)
             return False
         return now - self._checked[0] > patience
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """What a peer sent is no error of ours, and must not fill the log with tracebacks."""
+        level = logging.DEBUG if isinstance(kw.get("exc_info"), _PEERS) else logging.ERROR
+        logger.log(level, *args, **kw)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

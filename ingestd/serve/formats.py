@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
@@ -22,8 +23,11 @@ _QUARTER: Final = 900
 _EXACT: Final = 2.0**53
 """From here on a float64 is not every integer."""
 
-_CONTROL: Final = dict.fromkeys([*range(32), 127], " ")
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_CONTROL: Final = dict.fromkeys([*range(32), *range(127, 160), 0x2028, 0x2029], " ")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Beginnings of formulas, and what spreadsheets skip before them; some take the wide forms of East Asia, too."""
+_FORMULA_WITHIN: Final = re.compile(r"[;|\t]\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+"""Where lists are cut at semicolons, an unquoted ``a;=f()`` has a formula. Tagged names as such stay unquoted."""
 
 
 def _numbers(values: NDArray[np.float64], ints: bool) -> list[Any]:
@@ -90,7 +94,7 @@ def to_csv(series: Sequence[Series], tz: tzinfo) -> str:
 def _csv_field(name: str) -> str:
     if name.startswith(_FORMULA):
         name = "'" + name
-    if any(c in name for c in ',"\r\n'):
+    if any(c in name for c in ',"\r\n') or _FORMULA_WITHIN.search(name):
         return '"' + name.replace('"', '""') + '"'
     return name
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -110,7 +112,12 @@ def render_handler(deps: Deps, workers: Workers) -> Callable[[web.Request], obje
         params = await params_of(request)
         callback = params.callback()
         name = _format_of(params)
-        text = await workers.run(_answer, deps, params, request_of(deps, params), name)
+        given_up = threading.Event()
+        asked = replace(request_of(deps, params), stop=given_up.is_set)
+        try:
+            text = await workers.run(_answer, deps, params, asked, name)
+        finally:
+            given_up.set()
         if callback and name == "json":
             return web.Response(text=f"{callback}({text})", content_type="text/javascript")
         return web.Response(text=text, content_type=_CONTENT_TYPES[name])

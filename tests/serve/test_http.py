@@ -1,15 +1,12 @@
 import json
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from ingestd.query.grid import Series
-from ingestd.query.limits import QueryError
-from ingestd.serve.deps import Deps, Limits
+from ingestd.serve.deps import Limits
 from ingestd.serve.find import completer_query
 from ingestd.serve.http import make_app, runner_options
 from ingestd.serve.params import FIELDS_MAX
@@ -22,78 +19,6 @@ class Node(NamedTuple):
     path: str
     is_leaf: bool
     is_branch: bool
-
-
-class TooMuchError(Exception):
-    pass
-
-
-@dataclass
-class Fakes:
-    """What stands behind the HTTP face in these tests; remembers what it was asked."""
-
-    requests: list = field(default_factory=list)
-    patterns: list = field(default_factory=list)
-    events: list = field(default_factory=list)
-    nodes: list = field(default_factory=list)
-    healthy: bool = True
-    flushed: int = 0
-
-    def run(self, request):
-        self.requests.append(request)
-        if "boom" in request.targets:
-            raise RuntimeError("secret")
-        if "bad" in request.targets:
-            raise QueryError("no\nsuch function")
-        return [
-            Series(
-                target, target, {"name": target}, request.start, request.start + 40, 10, np.array([1.0, 2, np.nan, 4])
-            )
-            for target in request.targets
-        ]
-
-    def find_nodes(self, pattern):
-        self.patterns.append(pattern)
-        if pattern == "too.much":
-            raise TooMuchError("the pattern means more than 10 names")
-        return self.nodes
-
-    def paths(self):
-        return ["a.b", "c"]
-
-    def add(self, when, what, tags, data):
-        self.events.append({"id": len(self.events) + 1, "when": when, "what": what, "tags": tags, "data": data})
-        return len(self.events)
-
-    def query(self, start, until, tags, set_operation):
-        self.patterns.append((start, until, tags, set_operation))
-        return [event for event in self.events if start <= event["when"] <= until]
-
-    def get(self, id):  # noqa: A002
-        return self.events[id - 1] if 0 < id <= len(self.events) else None
-
-    async def flush(self):
-        self.flushed += 1
-
-    def deps(self):
-        return Deps(
-            run=self.run,
-            finder=self,
-            events=self,
-            canonical_path=lambda path: path.upper(),
-            status=lambda: {"series": 3},
-            health=lambda: (self.healthy, "accepting" if self.healthy else "draining"),
-            prometheus=lambda: "up 1\n",
-            flush=self.flush,
-            clock=lambda: NOW + 0.5,
-            version="0.1",
-            refusals=(TooMuchError,),
-        )
-
-
-@pytest.fixture
-def fakes():
-    return Fakes()
 
 
 @pytest.fixture
