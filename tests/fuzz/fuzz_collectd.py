@@ -30,6 +30,8 @@ NAMINGS: Final = (
     NamingOptions(prefix="a.", separate_instances=True, reverse_host=True, drop_duplicate_fields=True),
     NamingOptions(preserve_separator=True, escape_character="-", postfix=".x"),
 )
+_WAYS: Final = 2 * len(NAMINGS)
+"""Each set of naming options without and with rates."""
 TEXTS: Final = (
     b"", b"h", b"host.example.org", b"..", "ä/ö".encode(), b"\xff\xfe", b"a;b=c", b"~", b";=", b"*{}[]?", b"\n\x1b[2J",
     b"name", b"x" * 127, b"x" * 128, b"a b.c/d", b"gauge", b"if_octets", b"load", b"cpu", b"derive", b"counter",
@@ -146,21 +148,18 @@ class Datagrams(Target):
     name = "collectd"
     tokens = tuple(part(kind, text + b"\0") for kind in (0, 2, 3, 4, 5) for text in TEXTS[:4])
     security: Security = Security(Level.NONE, USERS)
-    _round = 0
 
     def seeds(self) -> list[bytes]:
         return [*captured("plain.bin"), *captured("malformed.bin")]
 
     def begin(self) -> None:
-        self._round += 1
-        self._naming = NAMINGS[self._round % len(NAMINGS)]
-        self._rated = self._round % 3 > 0
-        self._parser = self._fresh()
+        self._parsers = [self._fresh(way) for way in range(_WAYS)]
         self._names: dict[bytes, int] = {}
         self._now = 0.0
 
-    def _fresh(self) -> CollectdParser:
-        return CollectdParser(builtin_types(), self._naming, self.security, store_rates=self._rated)
+    def _fresh(self, way: int) -> CollectdParser:
+        naming = NAMINGS[way % len(NAMINGS)]
+        return CollectdParser(builtin_types(), naming, self.security, store_rates=way >= len(NAMINGS))
 
     def make(self, mutator: Mutator, seed: bytes) -> bytes:
         return plain(mutator, seed)
@@ -168,7 +167,8 @@ class Datagrams(Target):
     def run(self, data: bytes) -> Hashable:
         roll = dice(data)
         self._now += roll % 5
-        parsed = self._parser.parse(data, self._names, self._now)
+        way = (roll >> 8) % _WAYS
+        parsed = self._parsers[way].parse(data, self._names, self._now)
         check_parsed(parsed)
         for new in parsed.unknown:
             assert canonical_path(new.path.encode(), LIMITS) == new.path
@@ -176,9 +176,9 @@ class Datagrams(Target):
             if roll & 1 and len(self._names) < 1_000:
                 self._names[new.spelling] = len(self._names)
         self._check_notifications(parsed)
-        if not self._rated and roll % 8 == 0:
+        if way < len(NAMINGS) and roll % 8 == 0:
             # Without rates a datagram means the same to a parser that has seen others and to one that has not.
-            other = self._fresh().parse(data, {}, 0.0)
+            other = self._fresh(way).parse(data, {}, 0.0)
             assert other.rejected == parsed.rejected
             assert other.batch.values.tobytes() == parsed.batch.values.tobytes()
             assert other.batch.timestamps.tobytes() == parsed.batch.timestamps.tobytes()

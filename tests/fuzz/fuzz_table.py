@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from fuzz_batches import Batches
 from fuzz_collectd import AuthFile, Datagrams, Encrypted, Signed, TypesFile
 from fuzz_config import Aggregation, Schemas, Settings
 from fuzz_files import BlockFiles, JournalFiles, LogFiles
@@ -21,6 +22,7 @@ TARGETS: Final[dict[str, type[Target]]] = {
         Encrypted,
         Lines,
         Pickles,
+        Batches,
         Targets,
         Questions,
         Parameters,

@@ -22,7 +22,7 @@ class Target:
     largest = 2048
     """Bytes of an input."""
     share = 1.0
-    """Of the inputs that were asked for: below 1 where a parser is fuzzed in full elsewhere, or nobody sends it input."""
+    """Of the inputs that were asked for: below 1 where the parser is fuzzed in full elsewhere, or takes no input."""
     allowed = 0.05
     """Seconds of CPU that an input may take however fast the others are: what the parser's own limits allow."""
     fresh_after = 10_000
