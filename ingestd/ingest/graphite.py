@@ -76,7 +76,7 @@ class GraphiteListener:
 
     @property
     def evicted_connections(self) -> int:
-        """TCP connections that sent garbage and were closed to make room for others."""
+        """TCP connections that sent garbage, or nothing, and were closed to make room for others."""
         return self._streams.evicted
 
     @property

@@ -108,11 +108,13 @@ class StreamListener:
         """Suspects, and connections in their handshake, that can be read."""
         self._shaking: dict[_Connection, None] = {}
         """Connections in the handshake of TLS, the oldest first."""
+        self._silent: dict[_Connection, None] = {}
+        """Connections that have brought no point yet, the oldest first."""
         self.failed_handshakes = 0
         """Connections closed because their client does not speak TLS, shows no valid certificate, or is too slow."""
         self._hearing = False
         self.evicted = 0
-        """Connections that sent garbage and were closed to make room for others."""
+        """Connections that sent garbage, or no point at all, and were closed to make room for others."""
         self.broken = 0
         """Connections closed because nothing more could come of what they sent."""
         self._next_word = 0.0
@@ -206,6 +208,7 @@ class StreamListener:
                 return
         connection = _Connection(sock, source, self._splitter(), self._loop.time())
         self._connections.add(connection)
+        self._silent[connection] = None
         if self._tls is not None:
             self._shaking[connection] = None
         self._loop.add_reader(sock, self._read, connection)
@@ -213,13 +216,22 @@ class StreamListener:
         self._read(connection)
 
     def _evict(self) -> bool:
-        """Close who has sent garbage, or been in a handshake, for longest. Return whether there was one."""
-        suspect = next(iter(self._suspects), None) or next(iter(self._shaking), None)
+        """Close who has sent garbage, shaken hands or sent nothing for longest. Return whether there was one."""
+        suspect = next(iter(self._suspects), None) or next(iter(self._shaking), None) or self._oldest_silent()
         if suspect is None:
             return False
         self.evicted += 1
         self._end(suspect)
         return True
+
+    def _oldest_silent(self) -> _Connection | None:
+        """Who has been connected for longest without a point, and has none in the kernel's buffer either."""
+        while self._silent and not (self._held or self._pipeline.saturated):
+            oldest = next(iter(self._silent))
+            self._take(oldest)
+            if oldest in self._silent:
+                return oldest
+        return None
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:
@@ -349,6 +361,7 @@ class StreamListener:
                 self._suspects.setdefault(connection)
             else:
                 self._suspects.pop(connection, None)
+                self._silent.pop(connection, None)
             self._pipeline.accept(self._books, parsed, connection.source)
             if len(self._suspects) > SUSPECTS_MAX:
                 self._evict()
@@ -358,6 +371,7 @@ class StreamListener:
         self._connections.discard(connection)
         self._parked.pop(connection, None)
         self._suspects.pop(connection, None)
+        self._silent.pop(connection, None)
         self._waiting.pop(connection, None)
         self._loop.remove_reader(connection.sock)
         shaken = connection not in self._shaking

@@ -308,7 +308,9 @@ def test_connections_over_the_limit_are_closed_and_counted(house, run) -> None:
         graphite = listener(house, connections=2)
         await graphite.start()
         writers = [(await connect(graphite))[1] for _ in range(2)]
-        await house.until(lambda: graphite.connections == 2)
+        for writer in writers:
+            writer.write(b"b 1 %d\n" % NOW)
+        await house.received(2)
         reader, refused = await connect(graphite)
         assert await reader.read() == b""
         assert graphite.refused_connections == 1
@@ -319,7 +321,35 @@ def test_connections_over_the_limit_are_closed_and_counted(house, run) -> None:
         await graphite.stop()
 
     run(scene())
-    assert len(house.store.points) == 1
+    assert len(house.store.points) == 3
+
+
+def test_who_sends_nothing_makes_room_for_others(house, run) -> None:
+    """The first has sent a point and the second has one under way; so the third, who is silent, has to go."""
+
+    async def scene() -> None:
+        graphite = listener(house, connections=3)
+        await graphite.start()
+        clients = []
+        for number in range(3):
+            clients.append(await connect(graphite))
+            await house.until(lambda n=number: graphite.connections == n + 1)
+        clients[0][1].write(b"a.0 1 %d\n" % NOW)
+        await house.received(1)
+        clients[1][1].write(b"a.1 1 %d\n" % NOW)
+        await send(graphite, b"a.3 1 %d\n" % NOW)
+        assert await clients[2][0].read() == b""
+        assert (graphite.evicted_connections, graphite.refused_connections) == (1, 0)
+        for number in range(2):
+            clients[number][1].write(b"b.%d 1 %d\n" % (number, NOW))
+        await house.received(5)
+        for _, writer in clients:
+            writer.close()
+        await graphite.stop()
+
+    run(scene())
+    assert len(house.store.points) == 5
+    assert house.balanced()
 
 
 def test_idle_connections_are_closed_when_asked_for(house, run) -> None:

@@ -216,7 +216,9 @@ def test_connections_over_the_limit_are_closed(house, run) -> None:
         served = listener(house, connections=2)
         await served.start()
         kept = [await connect(served) for _ in range(2)]
-        await house.until(lambda: served.connections == 2)
+        for _, writer in kept:
+            writer.write(framed(points("a.b")))
+        await house.received(2)
         await closed(*await connect(served))
         assert served.refused_connections == 1
         for reader, writer in kept:

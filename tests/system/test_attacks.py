@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -155,6 +155,26 @@ def test_ten_thousand_idle_connections(daemon, good_client, wait_until, room_for
         figure(f"{connections} idle connections, daemon grew by {good.grown:.0f} MiB")
         good.verify(40 * MIB)
     wait_until(lambda: d.status()["connections"]["open"] == 0, "the daemon to let go of them")
+
+
+def test_who_holds_every_connection_makes_room(daemon, good_client, wait_until, tmp_path):
+    """Silent connections, and such that dribble, fill the listener; who comes with points is let in all the same."""
+    config = tmp_path / "few.toml"
+    config.write_text("[graphite]\nmax_connections = 100\n")
+    d = daemon("--config", str(config))
+    good = good_client(d)
+    with ExitStack() as stack:
+        for s in connect(d.address("graphite/tcp"), 200, stack)[::2]:
+            with suppress(ConnectionError):
+                s.sendall(b"half a li")
+        wait_until(lambda: d.status()["connections"]["open"] == 100, "a full listener")
+        for _ in range(20):
+            d.send(b"newcomer.n 1 %d\n" % good.now)
+        good.arrives(wait_until)
+        assert d.status()["connections"]["refused"] == 0
+        assert d.status()["connections"]["evicted"] >= 101
+    ledger = good.verify(20 * MIB)
+    assert ledger["stored"] == good.sent + 20
 
 
 def abandon(address):
