@@ -157,6 +157,33 @@ def test_ten_thousand_idle_connections(daemon, good_client, wait_until, room_for
     wait_until(lambda: d.status()["connections"]["open"] == 0, "the daemon to let go of them")
 
 
+def test_frames_that_dribble_and_frames_that_lie(daemon, good_client, wait_until, room_for, effort, figure):
+    """Pickle: frames of a mebibyte whose end never comes, and lengths that nobody can mean."""
+    connections, each = 500, effort(64, 512) << 10
+    room_for(2 * connections)
+    d = daemon()
+    good = good_client(d)
+    with ExitStack() as stack:
+        slow = connect(d.address("pickle/tcp"), connections, stack)
+        for s in slow:
+            s.sendall(struct.pack("!I", MIB))
+        for _ in range(each // (16 << 10)):
+            for s in slow:
+                s.sendall(b"]" * (16 << 10))
+            good.arrives(wait_until)
+        figure(f"{connections} frames with {each >> 10} KiB of their MiB each, daemon grew by {good.grown:.0f} MiB")
+        assert good.grown < connections * each / MIB + 60
+        for s in connect(d.address("pickle/tcp"), 100, stack):
+            s.sendall(struct.pack("!I", RANDOM.randrange(MIB + 1, 1 << 32)))
+            with suppress(ConnectionError):
+                assert s.recv(1) == b""
+        good.arrives(wait_until)
+    wait_until(lambda: d.status()["connections"]["open"] <= 1, "the daemon to let go of them")
+    books = good.verify(connections * each + 60 * MIB)["listeners"]["pickle/tcp"]
+    assert books["rejected"] == {"malformed": connections, "too_long": 100}
+    assert len(d.log.splitlines()) < 30
+
+
 def test_who_holds_every_connection_makes_room(daemon, good_client, wait_until, tmp_path):
     """Silent connections, and such that dribble, fill the listener; who comes with points is let in all the same."""
     config = tmp_path / "few.toml"
