@@ -14,6 +14,7 @@ from ingestd.serve.tokens import TokenError, fresh_token, parse_scopes
 from ingestd.storage.check import check as check_store
 from ingestd.storage.check import inspect as inspect_file
 from ingestd.storage.errors import StorageError
+from ingestd.storage.repair import repair as repair_store
 from ingestd.storage.schema import SchemaError, load_rules
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -74,13 +75,26 @@ def serve(file: Path | None, **given: Any) -> None:
 
 
 @main.command()
+@click.option("--repair", is_flag=True, help="Rebuild what can be; what is broken is moved to DIRECTORY/quarantine.")
 @click.argument("directory", type=_DIRECTORY)
-def check(directory: Path) -> None:
-    """Verify every checksum of a data directory. Exit 0: clean, 1: damage, 2: no such store."""
+def check(directory: Path, repair: bool) -> None:
+    """Verify every checksum of a data directory. Exit 0: clean, 1: damage, 2: no such store.
+
+    With --repair, of a store that no daemon uses. Exit 0: nothing is lost, 1: something is, 2: it cannot be repaired.
+    """
     try:
+        outcome = repair_store(directory) if repair else None
         report = check_store(directory)
-    except StorageError as error:
+    except (StorageError, OSError) as error:
         raise click.UsageError(str(error)) from error
+    if outcome is not None:
+        for line in outcome.done:
+            click.echo(line)
+        for line in outcome.lost:
+            click.echo(f"LOST {line}")
+        if not report.findings:
+            click.echo(f"{len(outcome.done)} repairs, {len(outcome.lost)} losses")
+            raise SystemExit(1 if outcome.lost else 0)
     for finding in report.findings:
         click.echo(finding)
     click.echo(f"{report.series} series, {report.blocks} blocks, {report.journal_points} points in the journal")

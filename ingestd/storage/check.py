@@ -199,6 +199,9 @@ def _check_journal(files: Files, directory: Path, known: registry.Loaded, report
         report.journal_points += len(record.ids)
         unknown += int((record.ids >= len(known.layout)).sum())
     report.journal_end = journal.end
+    if journal.end < report.journal_from:
+        what = f"it ends at LSN {journal.end}, before {report.journal_from}, which the manifest names"
+        report.findings.append(f"{directory / 'journal'}: {what}")
     report.findings += journal.damage
     if unknown:
         report.findings.append(f"{directory / 'journal'}: {unknown} points of series that the registry does not know")

@@ -6,12 +6,17 @@ A test hands in its own :class:`Files` to fail, to record or to tear operations.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
 from pathlib import Path
+from typing import Final
 
 from ingestd.storage.errors import StorageError
+
+COPY_BYTES: Final = 1 << 20
+"""Read at once where a file is copied."""
 
 
 class Files:
@@ -66,6 +71,10 @@ class Files:
     def unlink(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name; both are the same bytes."""
+        os.link(source, target)
+
     def make_directory(self, path: Path) -> None:
         """Make one directory, or leave it; durable after the one that it stands in is synced."""
         path.mkdir(mode=0o750, exist_ok=True)
@@ -109,3 +118,40 @@ def make_durably(files: Files, path: Path) -> None:
     # Who may not read the directory above has been given this one by somebody else.
     with contextlib.suppress(PermissionError):
         files.sync_directory(path.parent)
+
+
+def link_or_copy(files: Files, source: Path, target: Path) -> bool:
+    """Make ``target`` a second name of ``source``, or a synced copy where that cannot be; whether it is the same file.
+
+    Raises OSError, with no ``target`` where the copy failed.
+    """
+    try:
+        files.link(source, target)
+    except OSError as e:
+        # Another file system, one without links, a foreign owner, or too many links already.
+        if e.errno not in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        copy(files, source, target)
+        return False
+    return True
+
+
+def copy(files: Files, source: Path, target: Path, size: int | None = None) -> None:
+    """Copy the first ``size`` bytes (all if None) to a new file, synced. Raises OSError with no ``target``."""
+    read = files.open(source, os.O_RDONLY)
+    try:
+        left = files.size(read) if size is None else size
+        written = files.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            at = 0
+            while left > at and (piece := files.read(read, min(COPY_BYTES, left - at), at)):
+                files.write(written, piece, at)
+                at += len(piece)
+            files.sync(written)
+        except OSError:
+            files.unlink(target)
+            raise
+        finally:
+            files.close(written)
+    finally:
+        files.close(read)

@@ -6,11 +6,15 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from ingestd.storage.errors import CorruptFileError
 from ingestd.storage.fileformat import (
+    EVENTS_MAGIC,
     LOG_HEADER,
     LOG_RECORD_MAGIC,
+    MANIFEST_MAGIC,
+    REGISTRY_MAGIC,
     LogRecord,
     pack_log_header,
     pack_log_record,
@@ -18,22 +22,29 @@ from ingestd.storage.fileformat import (
 )
 from ingestd.storage.files import Files
 
+OTHERS: Final = frozenset(pack_log_header(magic) for magic in (REGISTRY_MAGIC, MANIFEST_MAGIC, EVENTS_MAGIC))
+"""The headers of all logs."""
 
-def read_log(files: Files, path: Path, magic: bytes) -> tuple[list[LogRecord], list[str], int]:
+
+def read_log(files: Files, path: Path, magic: bytes, *, trust: bool = True) -> tuple[list[LogRecord], list[str], int]:
     """The valid records of a log, what is damaged, and the length up to its last valid record.
 
-    Raises CorruptFileError where the file is not such a log at all, FileNotFoundError where there is none.
+    Raises CorruptFileError where the file is not such a log at all, FileNotFoundError where there is none. Without
+    ``trust`` a broken header is only damage: the path says what the file is, unless it is another log for certain.
     """
     fd = files.open(path, os.O_RDONLY)
     try:
         whole = files.read(fd, files.size(fd), 0)
     finally:
         files.close(fd)
-    if whole[: LOG_HEADER.size] != pack_log_header(magic):
-        raise CorruptFileError(path, 0, f"the header is not {magic.decode()}'s")
-    data = memoryview(whole)
     records: list[LogRecord] = []
     damage: list[str] = []
+    if whole[: LOG_HEADER.size] != pack_log_header(magic):
+        error = CorruptFileError(path, 0, f"the header is not {magic.decode()}'s")
+        if trust or whole[: LOG_HEADER.size] in OTHERS:
+            raise error
+        damage.append(str(error))
+    data = memoryview(whole)
     at = end = LOG_HEADER.size
     while True:
         record = unpack_log_record(data, at)

@@ -136,6 +136,9 @@ class Store:
         self._journal_from = loaded.journal_from
         self._expired = loaded.expired
         self._replayed = self._replay(loaded.journal_from)
+        if self._home.journal.end < loaded.journal_from:
+            # A checkpoint syncs the journal before it commits, and the last segment is never removed.
+            self._home.note(f"the journal ends at LSN {self._home.journal.end}, before {loaded.journal_from}")
         top = max([loaded.journal_from, self._home.journal.end, *(ref.lsn for ref in loaded.files.values())])
         self._lsn = self._home.journal.start(top)
         self._publish_layers()
