@@ -49,8 +49,9 @@ async def send(served: PickleListener, *pieces: bytes) -> None:
 
 async def closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Wait until the other side has closed, in whatever way."""
-    with contextlib.suppress(ConnectionError):
-        assert await reader.read() == b""
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()

@@ -1,5 +1,6 @@
 """Pickled points without unpickling: the standard library makes the input here, and nothing else uses it."""
 
+import ast
 import datetime
 import gc
 import math
@@ -11,6 +12,7 @@ import sys
 import tracemalloc
 from collections import Counter, OrderedDict
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -443,3 +445,11 @@ def test_a_frame_in_many_pieces_is_joined_once() -> None:
 def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(WireError):
         FrameSplitter(0)
+
+
+def test_nothing_of_ingestd_imports_pythons_pickle() -> None:
+    for file in (Path(wire.__file__).parents[1]).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            assert not {name.partition(".")[0] for name in names} & {"pickle", "_pickle", "marshal", "shelve"}, file
