@@ -358,6 +358,27 @@ def test_an_explosion_of_hosts_stops_at_its_sources_quota(daemon, good_client, w
     assert d.status()["refusals"]["sources"][0]["name"] == "127.0.0.2"
 
 
+def test_a_flood_of_notifications(daemon, good_client, wait_until, tmp_path, effort, figure):
+    """Each is synced to the disk, so most come faster than they can be kept: those are counted as lost."""
+    sent, kept = effort(5000, 500_000), 500
+    config = tmp_path / "events.toml"
+    config.write_text(f"[storage]\nevents = {kept}\n")
+    d = daemon("--config", str(config))
+    good = good_client(d)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect(d.address("collectd/udp"))
+        for first in range(0, sent, 1000):
+            for i in range(first, first + 1000):
+                s.send(notification(f"flood{i}", good.now))
+            good.arrives(wait_until)
+    # What is still to be written counts as neither: at most a thousand wait.
+    wait_until(lambda: d.status()["events"] == kept, "the newest events")
+    lost = d.status()["events_lost"]
+    figure(f"{sent} notifications, {lost} lost, daemon grew by {good.grown:.0f} MiB")
+    good.verify(40 * MIB)
+    assert len(d.log.splitlines()) < 30
+
+
 # -- names, files and the log ------------------------------------------------------------------------------------------
 
 PATHS = (
