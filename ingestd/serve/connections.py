@@ -18,7 +18,7 @@ import termios
 from collections.abc import Callable
 from typing import Any, Final
 
-from aiohttp import http_exceptions, web
+from aiohttp import StreamReader, http_exceptions, web
 
 from ingestd.serve.deps import Limits
 from ingestd.serve.headers import HEADERS, SERVER
@@ -84,6 +84,10 @@ class Connection(web.RequestHandler):
         """When the head that is awaited began, or the connection; None between requests."""
         self._head_bytes = 0
         self._tail = b""
+        self._whole = False
+        """Whether a head has ended whose request is not being answered yet: what comes next may be its body."""
+        self._body: StreamReader | None = None
+        """The body of the last request, which may go on after the answer to it."""
         self.written = 0
         """Bytes of answers since the client had taken everything."""
         self._base = 0
@@ -101,7 +105,7 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if data:
+        if data and not self._whole and (self._body is None or self._body.is_eof()):
             if self.head_since is None:
                 self.head_since = asyncio.get_running_loop().time()
             if not self.busy and self._endless(data):
@@ -114,25 +118,24 @@ class Connection(web.RequestHandler):
         """Whether a head goes on beyond all limits; the parser keeps up to 1.6 MB of it."""
         seen = self._tail + data
         if b"\r\n\r\n" in seen or b"\n\n" in seen:
-            self._head_bytes, self._tail = 0, b""
+            self._head_bytes, self._tail, self._whole = 0, b"", True
             return False
         self._head_bytes += len(data)
         self._tail = seen[-3:]
         return self._head_bytes > _BUFFERED_HEAD
 
-    def begin(self) -> None:
-        """A request is whole and is being answered."""
+    def begin(self, body: StreamReader) -> None:
+        """A request's head is whole, and it is being answered."""
         self.busy = True
+        self._whole = False
+        self._body = body
         self.head_since = None
         self._door.idle.pop(self, None)
 
-    def end(self, size: int, had_body: bool) -> None:
+    def end(self, size: int) -> None:
         """It is answered with ``size`` bytes."""
         self.busy = False
         self.written += size
-        if had_body:
-            # What came meanwhile was the body and not the next head.
-            self.head_since = None
         self._door.idle[self] = None
 
     def drop(self) -> None:

@@ -88,6 +88,8 @@ class Deps:
     refusals: tuple[type[Exception], ...]
     """Errors besides query's that blame the request: their text is the answer, with 400."""
     query_limits: QueryLimits = field(default_factory=QueryLimits)
+    snapshot: Callable[[str], Awaitable[dict[str, Any]]] | None = None
+    """Copies the store to a new directory and says what it holds; ServeError where that cannot be."""
     guard: Guard = field(default_factory=Guard)
 
 

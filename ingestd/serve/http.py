@@ -104,14 +104,14 @@ async def _watch(request: web.Request, handler: _Next) -> web.StreamResponse:
     connection = request.protocol
     if not isinstance(connection, Connection):
         return await handler(request)
-    connection.begin()
+    connection.begin(request.content)
     size = 0
     try:
         response = await handler(request)
         body = response.body if isinstance(response, web.Response) else None
         size = len(body) if isinstance(body, bytes | bytearray) else 0
     finally:
-        connection.end(size, request.body_exists)
+        connection.end(size)
     return response
 
 
@@ -194,3 +194,11 @@ def _add_status(route: Callable[..., None], deps: Deps, shown: Callable[[], dict
     route(("GET",), "/health", health, OPEN)
     route(("GET",), "/status", status, READ)
     route(("POST",), "/flush", flush, ADMIN)
+    if deps.snapshot is not None:
+        copy = deps.snapshot
+
+        async def snapshot(request: web.Request) -> web.Response:
+            target = (await params_of(request)).get("target", "")
+            return web.Response(text=json.dumps(await copy(target)), content_type="application/json")
+
+        route(("POST",), "/snapshot", snapshot, ADMIN)
