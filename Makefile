@@ -14,7 +14,8 @@ SOAK_TIMEOUT ?= 86400
 
 INPUTS ?= 10000000
 JOBS ?= 2
-FUZZ = --inputs $(INPUTS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) $(addprefix --target ,$(TARGET))
+FUZZ = fuzz$(if $(GUIDED),_guided).py --inputs $(INPUTS) $(if $(SEED),--seed $(SEED)) $(addprefix --target ,$(TARGET)) \
+  $(if $(GUIDED),,--jobs $(JOBS))
 
 .PHONY: run test check bench soak fuzz lock audit
 
@@ -39,7 +40,7 @@ soak: $(STAMP)
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 fuzz: $(STAMP)
-	$(BIN)/python tests/fuzz/fuzz.py $(FUZZ)
+	$(BIN)/python tests/fuzz/$(FUZZ)
 
 lock: $(TOOLS_STAMP)
 	$(COMPILE) --all-extras --output-file=requirements/dev.txt pyproject.toml requirements/build.in
