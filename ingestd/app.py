@@ -54,6 +54,7 @@ from ingestd.query.grid import Series
 from ingestd.query.limits import QueryLimits
 from ingestd.reader import LocalReader
 from ingestd.serve.deps import Deps, Guard
+from ingestd.serve.params import ServeError
 from ingestd.serve.server import HttpServer
 from ingestd.storage.errors import CorruptFileError, StorageError
 from ingestd.storage.events import EventLog
@@ -212,6 +213,7 @@ class Daemon:
             health=self.health,
             prometheus=self._prometheus,
             flush=self._flush,
+            snapshot=self._snapshot,
             clock=time.time,
             version=__version__,
             refusals=(NameIndexError,),
@@ -343,6 +345,16 @@ class Daemon:
             await self._write_all(FLUSH_SECONDS)
         except TimeoutError:
             raise StorageError(self._store.failure or "the checkpoint takes long; it goes on") from None
+
+    async def _snapshot(self, target: str) -> dict[str, Any]:
+        if not Path(target).is_absolute():
+            raise ServeError(400, "target is the absolute path of a new directory")
+        self._store.tick(self._pipeline.clock())
+        try:
+            copied = await asyncio.wrap_future(self._store.snapshot(Path(target)))
+        except (StorageError, OSError) as e:
+            raise ServeError(409, str(e)) from e
+        return {"target": target, "blocks": copied.blocks, "linked": copied.linked, "missing": copied.missing}
 
     def health(self) -> tuple[bool, str]:
         """Whether points are accepted, and why not."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from ingestd.storage.check import inspect as inspect_file
 from ingestd.storage.errors import StorageError
 from ingestd.storage.repair import repair as repair_store
 from ingestd.storage.schema import SchemaError, load_rules
+from ingestd.storage.snapshot import snapshot as snapshot_store
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -99,6 +103,42 @@ def check(directory: Path, repair: bool) -> None:
         click.echo(finding)
     click.echo(f"{report.series} series, {report.blocks} blocks, {report.journal_points} points in the journal")
     raise SystemExit(1 if report.findings else 0)
+
+
+@main.command()
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="The running daemon that is asked.")
+@click.option("--token", envvar="INGESTD_TOKEN", help="A token of the scope admin, where the daemon asks for one.")
+@click.option("--data", type=_DIRECTORY, help="The data directory, while no daemon runs on it.")
+@click.argument("target", type=_DIRECTORY)
+def snapshot(url: str, token: str | None, data: Path | None, target: Path) -> None:
+    """Copy all data, consistently, to the new directory TARGET, which another ingestd can serve.
+
+    A running daemon makes the copy itself, with its own rights. Blocks are hard links on the same file system.
+    """
+    try:
+        if data is not None:
+            copied = snapshot_store(data, target)._asdict()
+        else:
+            copied = _ask_for_snapshot(url, token, target.absolute())
+    except (StorageError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{target}: {copied['blocks']} blocks, {copied['linked']} of them hard links")
+    if copied["missing"]:
+        raise click.ClickException(f"{copied['missing']} blocks are missing in the source: ingestd check says which")
+
+
+def _ask_for_snapshot(url: str, token: str | None, target: Path) -> dict[str, Any]:
+    data = urllib.parse.urlencode({"target": str(target)}).encode()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(f"{url.rstrip('/')}/snapshot", data, headers)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        raise OSError(f"{url}: {error.code}: {error.read(1000).decode(errors='replace')}") from error
+    except urllib.error.URLError as error:
+        raise OSError(f"{url}: {error.reason}; --data copies a directory that no daemon uses") from error
 
 
 @main.command()

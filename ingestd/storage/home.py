@@ -20,6 +20,7 @@ from ingestd.storage.files import Files, make_durably
 from ingestd.storage.journal import SEGMENT_BYTES, Journal
 from ingestd.storage.layout import Key
 from ingestd.storage.logfile import LogFile, read_log
+from ingestd.storage.snapshot import Copied, copy_store
 from ingestd.storage.view import BlockRef
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,10 @@ class Home:
     def damage(self) -> list[str]:
         """What was found broken since the start."""
         return [*self._notes, *self.journal.damage, *self._blocks.damage]
+
+    def snapshot(self, target: Path) -> Copied:
+        """Copy the store to ``target`` while nobody commits. Raises StorageError or OSError."""
+        return copy_store(self._directory, target, self._files)
 
     def note(self, what: str) -> None:
         """Add to the damage."""

@@ -31,6 +31,7 @@ from ingestd.storage.layout import Key
 from ingestd.storage.plan import Planned, Planner
 from ingestd.storage.registry import NameBlob, encode_forget, encode_rules
 from ingestd.storage.series import Rules, SeriesTable
+from ingestd.storage.snapshot import Copied
 from ingestd.storage.view import View
 from ingestd.telemetry import Books
 
@@ -362,6 +363,26 @@ class Store:
         self._flushes.append((self._lsn, future))
         if self._running is None:
             self._checkpoint()
+        return future
+
+    def snapshot(self, target: Path) -> Future[Copied]:
+        """Flush, then copy the store to the new directory ``target``: all that was accepted before the call is in it.
+
+        The future raises StorageError or OSError where that cannot be. Checkpoints wait for the copy, points do not.
+        """
+        future: Future[Copied] = Future()
+
+        def copied(job: Future[Copied]) -> None:
+            error = job.exception()
+            if error is None:
+                future.set_result(job.result())
+            else:
+                future.set_exception(error)
+
+        def flushed(_: Future[None]) -> None:
+            self._writer.submit(self._home.snapshot, target).add_done_callback(copied)
+
+        self.flush().add_done_callback(flushed)
         return future
 
     def _checkpoint(self) -> None:
