@@ -1,0 +1,71 @@
+"""A sender that offers more than a daemon can take: ``python flood.py JSON``; prints what it sent as JSON.
+
+``{"kind": "tcp" or "udp", "address": [host, port], "prefix": text, "series": number, "growth": seconds, "seconds":
+seconds, "rate": points a second (0: as fast as it goes)}``. Lines come in pieces (a TCP write of 2,000, a datagram of
+30) that are made before, hold the series in random order, and get the time when they are sent. The series appear
+evenly over the first ``growth`` seconds.
+"""
+
+import json
+import os
+import random
+import socket
+import sys
+import time
+
+LINES = {"tcp": 2000, "udp": 30}
+TIME = b"@@@@@@@@@@"
+
+
+def pieces(kind, prefix, series):
+    order = list(range(series))
+    random.Random(prefix).shuffle(order)
+    size = LINES[kind]
+    return [
+        b"".join(b"%s.s%06d.value %d %s\n" % (prefix.encode(), i, i % 1000, TIME) for i in order[at : at + size])
+        for at in range(0, series - series % size, size)
+    ]
+
+
+def flood(sock, made, *, growth, seconds, rate, size):
+    """Send; the pieces sent and the seconds that sending took."""
+    rnd = random.Random(len(made))
+    began = time.monotonic()
+    sent, blocked = 0, 0.0
+    while (elapsed := time.monotonic() - began) < seconds:
+        if rate and sent * size > rate * elapsed:
+            time.sleep(0.001)
+            continue
+        fresh = min(int(len(made) * elapsed / growth) if growth else len(made), len(made) - 1)
+        # A new piece as soon as it is due, and else any of those before it.
+        piece = made[fresh if rnd.random() < 0.2 else rnd.randrange(fresh + 1)]
+        data = piece.replace(TIME, b"%d" % time.time())
+        before = time.monotonic()
+        sock.sendall(data)
+        blocked += time.monotonic() - before
+        sent += 1
+    return sent, blocked
+
+
+def main():
+    wish = json.loads(sys.argv[1])
+    kind = wish["kind"]
+    # The daemon is what is to be overloaded, not the machine.
+    os.nice(10)
+    made = pieces(kind, wish["prefix"], wish["series"])
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as sock:
+        sock.connect(tuple(wish["address"]))
+        keys = ("growth", "seconds", "rate")
+        began = time.monotonic()
+        sent, blocked = flood(sock, made, **{k: wish[k] for k in keys}, size=LINES[kind])
+        if kind == "tcp":
+            # All was read once the daemon closes its side.
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(1) == b""
+        seconds = time.monotonic() - began
+    answer = {"pieces": sent, "points": sent * LINES[kind], "seconds": seconds, "blocked": blocked / seconds}
+    print(json.dumps(answer))  # noqa: T201 - the answer
+
+
+if __name__ == "__main__":
+    main()
