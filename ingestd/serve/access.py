@@ -67,7 +67,7 @@ class Access:
         self._check_scope(request, scope, token)
         if bearer and self._guard.tokens() is not None:
             return
-        if (request.method not in _SAFE and scope != READ) or "jsonp" in request.rel_url.raw_query_string:
+        if (request.method not in _SAFE and scope != READ) or "jsonp" in request.query:
             self._check_site(request, jsonp=request.method in _SAFE)
         if scope == ADMIN and not _host_is(request, hosts):
             raise self._refusal(request, "host", 403, "the Host must be localhost, an address, or in http.hosts")

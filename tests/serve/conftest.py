@@ -64,6 +64,9 @@ class Fakes:
     async def flush(self):
         self.flushed += 1
 
+    async def snapshot(self, target):
+        return {"target": target}
+
     def deps(self):
         return Deps(
             run=self.run,
@@ -74,6 +77,7 @@ class Fakes:
             health=lambda: (self.healthy, "accepting" if self.healthy else "draining"),
             prometheus=lambda: "up 1\n",
             flush=self.flush,
+            snapshot=self.snapshot,
             clock=lambda: NOW + 0.5,
             version="0.1",
             refusals=(TooMuchError,),

@@ -4,6 +4,7 @@ from hashlib import sha256
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from ingestd.serve.deps import Guard
 from ingestd.serve.http import make_app, runner_options
@@ -30,6 +31,7 @@ QUESTIONS = [
     ("POST", "/tags/tagSeries?path=a", "write"),
     ("POST", "/tags/tagMultiSeries?path=a", "write"),
     ("POST", "/flush", "admin"),
+    ("POST", "/snapshot?target=/x", "admin"),
 ]
 HOLDERS = {READER: {"read"}, WRITER: {"read", "write"}, ADMIN: {"admin"}}
 
@@ -100,7 +102,7 @@ async def test_without_a_token_every_route_but_health_answers_the_same(opened, h
 async def test_every_route_has_a_scope(fakes):
     """A route that somebody adds without one is for administrators; those that are there have one."""
     app = make_app(replace(fakes.deps(), guard=Guard(tokens=lambda: parse_tokens(FILE))))
-    known = {path.partition("?")[0].rstrip("/") for _, path, _ in QUESTIONS} | {"/health", "/events/{id}", "/snapshot"}
+    known = {path.partition("?")[0].rstrip("/") for _, path, _ in QUESTIONS} | {"/health", "/events/{id}"}
     assert {resource.canonical.rstrip("/") for resource in app.router.resources()} <= known
 
 
@@ -178,6 +180,8 @@ async def test_a_foreign_script_reads_only_what_everybody_may(opened):
     assert (await ask(await opened(), "GET", path, **site))[0] == 200
     closed = await opened(**tokens)
     assert (await ask(closed, "GET", path, **site, **basic(READER)))[0] == 403
+    hidden = URL(path.replace("jsonp", "%6asonp"), encoded=True)
+    assert (await ask(closed, "GET", hidden, **site, **basic(READER)))[0] == 403
     assert (await ask(closed, "GET", path, **site, **bearer(READER)))[0] == 200
     assert (await ask(closed, "GET", path, **basic(READER)))[0] == 200
     half = await opened(**tokens, anonymous=frozenset({"read"}))

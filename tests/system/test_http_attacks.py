@@ -302,7 +302,9 @@ def secured(configured, tmp_path, monkeypatch):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
-    (tmp_path / "tokens").write_text("cert:grafana read -\n" + line_of("ci", "write", "secret"))
+    (tmp_path / "tokens").write_text(
+        "cert:grafana read -\n" + line_of("ci", "write", "secret") + line_of("x", "read", "reading")
+    )
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
 
@@ -368,6 +370,27 @@ def test_certificates_open_what_their_names_may(secured, tmp_path, wait_until):
     quiet(d)
 
 
+def test_answers_that_nobody_reads_are_dropped_over_tls_too(secured, wait_until):
+    _, trusting, start = secured
+    d = start('write_timeout = "1s"')
+    d.send(b"".join(b"wide.%04d%s 1 %d\n" % (i, b"x" * 1000, NOW) for i in range(5_000)))
+    reading = {"Authorization": "Bearer reading", "context": trusting}
+
+    def shown():
+        return json.loads(ask(d, "/status", **reading)[1])
+
+    wait_until(lambda: shown()["ledger"]["stored"] == 5_000, "the journal to catch up")
+    with ExitStack() as stack:
+        for _ in range(3):
+            raw = socket.socket()
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            raw.connect(d.address("http"))
+            s = stack.enter_context(trusting.wrap_socket(raw, server_hostname="127.0.0.1"))
+            s.sendall(b"GET /metrics/index.json HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer reading\r\n\r\n")
+        wait_until(lambda: shown()["http"]["connections"]["unread"] == 3, "unread answers to be dropped")
+    quiet(d)
+
+
 def test_handshakes_that_are_left_make_room(secured, figure):
     _, trusting, start = secured
     d = start("max_connections = 50")
@@ -382,4 +405,5 @@ def test_handshakes_that_are_left_make_room(secured, figure):
             with suppress(OSError):
                 if ask(d, "/health", context=trusting)[0] == 200:
                     break
+        assert d.stop() == 0
     quiet(d)
