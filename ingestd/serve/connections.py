@@ -247,10 +247,12 @@ class Door:
     def opened(self, connection: Connection) -> None:
         self._all[connection] = None
         self.idle[connection] = None
+        self.counts.open = len(self._all)
 
     def closed(self, connection: Connection) -> None:
         self._all.pop(connection, None)
         self.idle.pop(connection, None)
+        self.counts.open = len(self._all)
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_ACCEPTS):
@@ -322,7 +324,6 @@ class Door:
 
     def sweep(self, now: float) -> None:
         """Drop those whose time is up."""
-        self.counts.open = len(self._all)
         limits = self._limits
         for connection in list(self.idle):
             since = connection.head_since

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -176,14 +177,21 @@ def expand_handler(deps: Deps, workers: Workers) -> Handler:
         if len(queries) > QUERIES_MAX:
             raise ServeError(400, f"a request has at most {QUERIES_MAX} queries")
 
+        given_up = threading.Event()
+
+        def expanded(query: str) -> list[str]:
+            if given_up.is_set():
+                raise ServeError(503, "the request was given up")
+            return sorted({path for _, path, _ in matches(deps.finder.find_nodes(query), leaves_only)})
+
         def answer() -> dict[str, Any]:
-            results = {
-                query: sorted({path for _, path, _ in matches(deps.finder.find_nodes(query), leaves_only)})
-                for query in queries
-            }
+            results = {query: expanded(query) for query in queries}
             return {"results": results if by_query else sorted(set().union(*results.values()))}
 
-        return respond(params, await workers.run(answer))
+        try:
+            return respond(params, await workers.run(answer))
+        finally:
+            given_up.set()
 
     return expand
 

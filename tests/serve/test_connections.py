@@ -310,7 +310,7 @@ async def test_a_question_whose_client_hangs_up_is_not_asked(serving, fakes):
         writer.close()
 
     async def gone():
-        return (await counts(address))["open"] <= 3
+        return (await counts(address))["open"] == 2
 
     await until(gone)
     first.close()
@@ -322,6 +322,35 @@ async def test_a_question_whose_client_hangs_up_is_not_asked(serving, fakes):
     release.set()
     assert (await ask(address, ASK))[0] == 200
     assert len(asked) == 2
+
+
+async def test_an_expansion_of_many_patterns_stops_when_its_client_hangs_up(serving, fakes):
+    release, asked = threading.Event(), []
+
+    class Finder:
+        def find_nodes(self, pattern):
+            asked.append(pattern)
+            release.wait(60)
+            return []
+
+    address = await serving(Limits(workers=1), finder=Finder())
+    _, writer = await connect(address)
+    query = b"&".join(b"query=p%d" % i for i in range(100))
+    writer.write(b"GET /metrics/expand?" + query + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    async def begun():
+        return len(asked) == 1
+
+    await until(begun)
+    writer.close()
+
+    async def gone():
+        return (await counts(address))["open"] == 1
+
+    await until(gone)
+    release.set()
+    assert (await ask(address, b"GET /metrics/find?query=last HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 200
+    assert asked == ["p0", "last"]
 
 
 async def test_all_bodies_share_their_room(serving, fakes):
