@@ -5,6 +5,7 @@ Index and store are handed in; what is asked of them stands here as Protocols. E
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,9 +16,10 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ingestd.ingest.clock import AcceptClock
 from ingestd.ingest.prefixes import Prefixes
 from ingestd.ingest.sources import Access, Grant, Source, SourceLimits, Sources
-from ingestd.points import UNKNOWN, Batch, Ids, NameTable, NewName, Parsed
+from ingestd.points import UNKNOWN, Batch, Ids, NameTable, NewName, Parsed, Times
 from ingestd.telemetry import Books, Ledger
 
 _SPELLING: Final = 512
@@ -73,15 +75,16 @@ class Pipeline:
         access: Access | None = None,
         prefixes: Prefixes | None = None,
         ledger: Ledger | None = None,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self.names = names
         self.wall = wall
         """Seconds since the epoch, as the machine has them at the moment."""
         self._store = store
         self._limits = limits
-        self._clock = int(wall())
+        self._clock = AcceptClock(wall, steady)
         self._tokens = float(limits.burst)
-        self._refilled = self._clock
+        self._refilled = self._clock.now()
         self._prefixes = prefixes or Prefixes()
         ledger = ledger or Ledger()
         self._by_source, self._by_prefix = ledger.sources, ledger.prefixes
@@ -96,9 +99,8 @@ class Pipeline:
         return self._store.saturated
 
     def clock(self) -> int:
-        """The accept clock: the wall clock in whole seconds, never stepping back."""
-        self._clock = max(self._clock, int(self.wall()))
-        return self._clock
+        """The accept clock in whole seconds: the wall clock, but for leaps that the senders do not follow."""
+        return self._clock.now()
 
     def adopt(self, ids: Ids, paths: Sequence[str]) -> None:
         """Enter series ``paths`` of ``ids`` (uint32[n]), made by the store, in the index and in their prefixes."""
@@ -111,7 +113,7 @@ class Pipeline:
 
     def accept_all(self, books: Books, parts: Sequence[tuple[Parsed, Source]]) -> None:
         """As :meth:`accept`, for what several sources sent: their points are one batch."""
-        clock = self.clock()
+        clock = self._clock.now(parts[0][0].batch.timestamps if len(parts) == 1 else _times(parts))
         kept: list[Parsed] = []
         for parsed, source in parts:
             books.received += parsed.received
@@ -267,10 +269,14 @@ class Pipeline:
         room = 0 if self.crowded else max(0, self._limits.total - len(self.names))
         if not self._limits.rate:
             return room
-        earned = (clock - self._refilled) * self._limits.rate
+        earned = max(0, clock - self._refilled) * self._limits.rate
         self._tokens = min(float(self._limits.burst), self._tokens + earned)
         self._refilled = clock
         return min(room, int(self._tokens))
+
+
+def _times(parts: Sequence[tuple[Parsed, Source]]) -> Times:
+    return np.concatenate([parsed.batch.timestamps for parsed, _ in parts] or [np.empty(0, np.int64)])
 
 
 class _Senders:

@@ -109,6 +109,8 @@ class Prefixes:
             passed, self._clock = clock - self._clock, clock
             with np.errstate(invalid="ignore"):
                 np.minimum(self._full(self._rates), self._tokens + passed * self._rates, out=self._tokens)
+        # Also back: after a clock that had leapt ahead the buckets would stay empty.
+        self._clock = clock
 
     def admit(self, path: str, pending: Mapping[str, int], clock: int) -> bool:
         """Whether one more series may begin with the prefix of ``path``; it is taken out of the bucket.

@@ -37,11 +37,12 @@ class Bucket:
         self._refilled = clock
 
     def take(self, wanted: int, clock: int) -> int:
-        """How many of ``wanted`` there are at ``clock`` (seconds, never stepping back); they are taken."""
+        """How many of ``wanted`` there are at ``clock`` (seconds); they are taken."""
         if clock > self._refilled:
             full = max(1.0, self._rate * BURST_SECONDS)
             self._tokens = min(full, self._tokens + (clock - self._refilled) * self._rate)
-            self._refilled = clock
+        # Also back: after a clock that had leapt ahead the bucket would stay empty.
+        self._refilled = clock
         taken = min(wanted, int(self._tokens))
         self._tokens -= taken
         return taken

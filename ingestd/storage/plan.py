@@ -44,14 +44,18 @@ class Planner:
         self._journal_limit = journal_limit
         self._look_again = 0
 
-    def plan(self, view: View, clock: int, newest: int, lsn: int, journal_from: int, *, whole: bool) -> Planned:
-        """The checkpoint due at ``clock``; ``newest`` is the largest timestamp stored, ``lsn`` the journal's end.
+    def plan(
+        self, view: View, clock: int, horizon: int, newest: int, lsn: int, journal_from: int, *, whole: bool
+    ) -> Planned:
+        """The checkpoint due at ``clock``; ``horizon`` is the time to expire by.
+
+        ``newest`` is the largest timestamp stored, ``lsn`` the journal's end.
 
         Freezes the layers that are to be written.
         """
         pending = self._intake.pending
         chosen = set(pending) if whole else self._due(view, clock, lsn, journal_from)
-        expire = set(self._expired(view, min(clock, newest)))
+        expire = set(self._expired(view, min(horizon, newest)))
         chosen -= expire
         plan = Plan(view, lsn, 0, expire=list(expire), whole=whole)
         plan.roll_up = [k for k in self._complete(view, clock, chosen) if k not in expire]
@@ -112,7 +116,8 @@ class Planner:
 
     def _complete(self, view: View, clock: int, written: set[Key]) -> list[Key]:
         """Coarse blocks to compute now, finer archives first."""
-        if not written and clock < self._look_again:
+        # Far before it: the clock had leapt ahead.
+        if not written and self._look_again - LOOK_SECONDS <= clock < self._look_again:
             return []
         self._look_again = clock + LOOK_SECONDS
         chosen: set[Key] = set()

@@ -24,6 +24,7 @@ from ingestd.storage.fetch import fetch, find_silent
 from ingestd.storage.fileformat import JournalRecord, record_size
 from ingestd.storage.files import Files
 from ingestd.storage.home import Home, Opened
+from ingestd.storage.horizon import Horizon
 from ingestd.storage.intake import Intake, Part, split
 from ingestd.storage.journal import SEGMENT_BYTES
 from ingestd.storage.journal_thread import Durability, Entry, Group, JournalThread
@@ -102,6 +103,7 @@ class Store:
         self._flushes: list[tuple[int, Future[None]]] = []
         self._clock = 0
         self._replayed = 0
+        self._horizon = Horizon()
         self._expired: frozenset[Key] = frozenset()
         self._forgetting: Future[Ids] | None = None
         self._forget_at = 0
@@ -142,6 +144,8 @@ class Store:
             self._home.note(f"the journal ends at LSN {self._home.journal.end}, before {loaded.journal_from}")
         top = max([loaded.journal_from, self._home.journal.end, *(ref.lsn for ref in loaded.files.values())])
         self._lsn = self._home.journal.start(top)
+        ends = (self.series.layouts[key.layout].span(key)[1] for key in loaded.files if key.archive == 0)
+        self._horizon.begin(max([self._clock, *ends]))
         self._publish_layers()
         if loaded.registry.rules != self._fingerprint:
             self._match_again(loaded.registry.names)
@@ -165,6 +169,7 @@ class Store:
     def _replay(self, start: int) -> int:
         points = 0
         for record in self._home.journal.replay(start):
+            self._clock = max(self._clock, record.clock)
             self._home.require(int(record.ids.max(initial=0)), len(self.series))
             for part in self._parts(record):
                 self._take(part, record.lsn, record.clock, recovering=True)
@@ -206,7 +211,7 @@ class Store:
 
         Returns the points not taken: (too old, too new). The batch's arrays belong to the store from here on.
         """
-        self._clock = max(self._clock, clock)
+        self._clock = clock
         too_new = 0
         if int(batch.timestamps.max()) > clock + self._settings.future:
             fine = batch.timestamps <= clock + self._settings.future
@@ -322,7 +327,7 @@ class Store:
 
     def tick(self, clock: int) -> None:
         """Once a second: watch the disk, close blocks that are due, roll up, expire."""
-        self._clock = max(self._clock, clock)
+        self._clock = clock
         short = self._home.free_bytes() < self._planner.need()
         if short and not self._low_space:
             log.error("too little free space for the next checkpoint: reading stops")
@@ -332,10 +337,11 @@ class Store:
         if self._running is None and time.monotonic() >= self._not_before:
             self._checkpoint()
         # Never beside a checkpoint: its files are not in the view yet when its layers go.
-        if self._running is None and self._forgetting is None and clock >= self._forget_at:
+        due = clock >= self._forget_at or clock < self._forget_at - FORGET_SECONDS
+        if self._running is None and self._forgetting is None and due:
             self._forget_at = clock + FORGET_SECONDS
             self._forgetting = self._writer.submit(
-                find_silent, self._view, self._home, self.series, clock, self._settings.forget_after
+                find_silent, self._view, self._home, self.series, self._horizon.at(clock), self._settings.forget_after
             )
             self._forgetting.add_done_callback(lambda done: self._post(lambda: self._forget(done)))
 
@@ -405,7 +411,15 @@ class Store:
         self._running.add_done_callback(lambda done: self._post(lambda: self._finished(plan, done)))
 
     def _plan(self, *, whole: bool) -> Planned:
-        return self._planner.plan(self._view, self._clock, self._newest, self._lsn, self._journal_from, whole=whole)
+        return self._planner.plan(
+            self._view,
+            self._clock,
+            self._horizon.at(self._clock),
+            self._newest,
+            self._lsn,
+            self._journal_from,
+            whole=whole,
+        )
 
     def _work(self, plan: Plan, synced: Future[None]) -> Committed:
         # A block file may hold only series that the registry has on disk.

@@ -72,11 +72,17 @@ class House:
     """A pipeline over the stand-ins, its ledger, and ways to wait."""
 
     def __init__(self, limits: SeriesLimits, **options: Any) -> None:
-        self.time = float(NOW)
+        self.time = self._latest = float(NOW)
         self.store = FakeStore()
         self.names = FakeNames()
         self.ledger = Ledger()
-        self.pipeline = Pipeline(self.store, self.names, limits, lambda: self.time, ledger=self.ledger, **options)
+        options = {"wall": lambda: self.time, "steady": self._steady, "ledger": self.ledger, **options}
+        self.pipeline = Pipeline(self.store, self.names, limits, **options)
+
+    def _steady(self):
+        """A clock that never steps back."""
+        self._latest = max(self._latest, self.time)
+        return self._latest
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Let the loop turn until ``holds``."""
