@@ -100,11 +100,21 @@ def _is_glob(part: str) -> bool:
     return "*" in part or "?" in part or "[" in part
 
 
+def _translated(glob: str) -> str:
+    """The regular expression of ``glob``, in time linear in its length.
+
+    fnmatch looks for the end of every bracket, to the end of the text where it has none: those are taken out before.
+    NUL stands for them, which no name holds.
+    """
+    closed, end, rest = glob.replace("\0", "\1").rpartition("]")
+    return fnmatch.translate(closed + end + rest.replace("[", "\0")).replace("\0", r"\[")
+
+
 def _level(part: str) -> _Level:
     variants = expand_braces(part)
     globs = [v for v in variants if _is_glob(v) and v != "**"]
     everything = "*" in globs
-    match = re.compile("|".join(fnmatch.translate(v) for v in globs)).match if globs and not everything else None
+    match = re.compile("|".join(map(_translated, globs))).match if globs and not everything else None
     literals = tuple(v.encode() for v in variants if not _is_glob(v))
     prefix = _GLOB_CHARACTER.split(globs[0], maxsplit=1)[0] if len(globs) == 1 else ""
     return _Level(literals, match, prefix.encode(), everything, "**" in variants)

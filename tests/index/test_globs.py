@@ -189,6 +189,14 @@ def test_braces():
     assert expand_braces("{}") == [""]
 
 
+def test_brackets_without_end_are_characters_however_many():
+    globs = Globs(table("a[b", "a[[", "[]", "ab"))
+    assert [path for path, _ in globs.find_leaves("a[*")] == ["a[[", "a[b"]
+    assert [path for path, _ in globs.find_leaves("[]*")] == ["[]"]
+    assert [path for path, _ in globs.find_leaves("[a]?[*")] == ["a[["]
+    assert globs.find_leaves("[" * 60_000 + "*") == globs.find_leaves("[]" + "[" * 60_000 + "*") == []
+
+
 def test_limits_name_their_number():
     with pytest.raises(FindLimitError, match="4096"):
         expand_braces("{a,b}" * 40)
