@@ -26,6 +26,8 @@ SLOW_FACTOR: Final = 50
 """Times the median of the target's CPU time a byte that make an input slow, if the target does not allow them."""
 TRIES: Final = 3
 """A slow input is run again this often, and its best time counts."""
+LONG_SHARE: Final = 0.001
+"""Of the inputs are as long as the target takes them."""
 POOL: Final = 4096
 """Seeds kept at most."""
 SAMPLES: Final = 64
@@ -161,9 +163,10 @@ class Loop:
             seed = mutator.pick(pool)
             mutator.other = mutator.pick(pool)
             watch.count = 0
-            data = target.make(mutator, seed)
+            long = mutator.chance(LONG_SHARE)
+            data = mutator.repeated(target.longest) if long else target.make(mutator, seed)
             kind = self._one(data)
-            if kind is not None and kind not in self._kinds:
+            if kind is not None and kind not in self._kinds and not long:
                 self._kinds.add(kind)
                 if len(pool) < POOL:
                     pool.append(data)

@@ -74,6 +74,12 @@ class Mutator:
             return self.pick(WIDE) & ((1 << 8 * width) - 1)
         return self._random.getrandbits(8 * width)
 
+    def repeated(self, size: int) -> bytes:
+        """One piece of the grammar, or a few, over and over up to ``size`` bytes: what is quadratic shows on it."""
+        piece = b"".join([self.pick(self.tokens) for _ in range(self.pick((1, 1, 2, 3)))])[:200] or b"a"
+        ends = [self.pick(self.tokens) if self.chance(0.5) else b"" for _ in range(2)]
+        return ends[0] + piece * (size // len(piece)) + ends[1]
+
     def changed(self, data: bytes, largest: int) -> bytes:
         """``data`` with a few changes, cut at ``largest`` bytes."""
         out = bytearray(data)
@@ -114,7 +120,6 @@ def _copy(mutator: Mutator, out: bytearray, at: int) -> None:
 
 
 def _repeat(mutator: Mutator, out: bytearray, at: int) -> None:
-    # What is quadratic shows only on long inputs.
     piece = out[at : at + 1 + mutator.below(8)]
     out[at:at] = piece * (1 << mutator.below(8))
 

@@ -25,7 +25,7 @@ from ingestd.query.parse import Call, Literal, Node, Path, first_path, parse
 from ingestd.wire.lines import PathLimits, canonical_path
 
 NOW: Final = 1_795_389_600
-LIMITS: Final = QueryLimits(depth=12, target_length=1_500)
+LIMITS: Final = QueryLimits(depth=12, target_length=15_000)
 """Narrow ones: inputs reach them."""
 FUNCTION_NAMES: Final = tuple(sorted(FUNCTIONS))
 PATHS: Final = (
@@ -210,7 +210,7 @@ class GlobPatterns(Target):
         except FindLimitError:
             return "limit"
         paths = [path for path, _ in found]
-        expected = by_plain_matching(pattern) if dice(data) & 3 == 0 else None
+        expected = by_plain_matching(pattern) if dice(data) & 3 == 0 and len(data) < 400 else None
         if expected is not None:
             assert paths == expected
         assert all(path in (NAMES[series // 2], TREE[series // 2]) for path, series in found)

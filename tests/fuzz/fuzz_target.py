@@ -21,6 +21,8 @@ class Target:
     """Pieces of the grammar, for the mutator."""
     largest = 2048
     """Bytes of an input."""
+    longest = 16_000
+    """Bytes of the few inputs that are one piece over and over."""
     share = 1.0
     """Of the inputs that were asked for: below 1 where the parser is fuzzed in full elsewhere, or takes no input."""
     allowed = 0.05
