@@ -16,7 +16,7 @@ from ingestd import __version__, config
 from ingestd.serve.tokens import TokenError, fresh_token, parse_scopes
 from ingestd.storage.check import check as check_store
 from ingestd.storage.check import inspect as inspect_file
-from ingestd.storage.errors import StorageError
+from ingestd.storage.errors import InUseError, StorageError
 from ingestd.storage.repair import repair as repair_store
 from ingestd.storage.schema import SchemaError, load_rules
 from ingestd.storage.snapshot import snapshot as snapshot_store
@@ -106,9 +106,9 @@ def check(directory: Path, repair: bool) -> None:
 
 
 @main.command()
-@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="The running daemon that is asked.")
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="The running daemon.")
 @click.option("--token", envvar="INGESTD_TOKEN", help="A token of the scope admin, where the daemon asks for one.")
-@click.option("--data", type=_DIRECTORY, help="The data directory, while no daemon runs on it.")
+@click.option("--data", type=_DIRECTORY, help="The data directory, in use by a daemon or not; instead of --url.")
 @click.argument("target", type=_DIRECTORY)
 def snapshot(url: str, token: str | None, data: Path | None, target: Path) -> None:
     """Copy all data, consistently, to the new directory TARGET, which another ingestd can serve.
@@ -117,7 +117,7 @@ def snapshot(url: str, token: str | None, data: Path | None, target: Path) -> No
     """
     try:
         if data is not None:
-            copied = snapshot_store(data, target)._asdict()
+            copied = _snapshot_of(data, token, target)
         else:
             copied = _ask_for_snapshot(url, token, target.absolute())
     except (StorageError, OSError, ValueError) as error:
@@ -125,6 +125,17 @@ def snapshot(url: str, token: str | None, data: Path | None, target: Path) -> No
     click.echo(f"{target}: {copied['blocks']} blocks, {copied['linked']} of them hard links")
     if copied["missing"]:
         raise click.ClickException(f"{copied['missing']} blocks are missing in the source: ingestd check says which")
+
+
+def _snapshot_of(data: Path, token: str | None, target: Path) -> dict[str, Any]:
+    """Copy a directory, or have it copied by the daemon that holds it."""
+    try:
+        return snapshot_store(data, target)._asdict()
+    except InUseError:
+        address = json.loads((data / "listeners.json").read_text()).get("http")
+        if address is None:
+            raise
+        return _ask_for_snapshot(f"http://{address}", token, target.absolute())
 
 
 def _ask_for_snapshot(url: str, token: str | None, target: Path) -> dict[str, Any]:

@@ -9,6 +9,10 @@ class StorageError(Exception):
     """The store cannot do what it was asked; the base of this floor's errors."""
 
 
+class InUseError(StorageError):
+    """Another process holds the directory."""
+
+
 class CorruptFileError(StorageError):
     """A file does not hold what its format and checksums say."""
 

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from ingestd.storage.errors import StorageError
+from ingestd.storage.errors import InUseError
 
 COPY_BYTES: Final = 1 << 20
 """Read at once where a file is copied."""
@@ -100,13 +100,13 @@ class Files:
         return found.f_bavail * found.f_frsize
 
     def lock(self, path: Path) -> int:
-        """Lock a file for as long as the descriptor that is returned stays open. Raises StorageError if it is taken."""
+        """Lock a file for as long as the descriptor that is returned stays open. Raises InUseError if it is taken."""
         fd = self.open(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            raise StorageError(f"{path.parent} is in use by another process") from None
+            raise InUseError(f"{path.parent} is in use by another process") from None
         return fd
 
 

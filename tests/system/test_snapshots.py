@@ -29,6 +29,7 @@ def test_a_snapshot_of_a_daemon_under_load_is_served_by_another(daemon, tmp_path
         url = "http://" + d.addresses["http"]
         asked = CliRunner().invoke(main, ["snapshot", "--url", url, str(tmp_path / "copy")])
         again = CliRunner().invoke(main, ["snapshot", "--url", url, str(tmp_path / "copy")])
+        held = CliRunner().invoke(main, ["snapshot", "--data", str(d.directory), str(tmp_path / "held")])
         inside = CliRunner().invoke(main, ["snapshot", "--url", url, str(d.directory / "inside")])
     finally:
         stop.set()
@@ -36,6 +37,8 @@ def test_a_snapshot_of_a_daemon_under_load_is_served_by_another(daemon, tmp_path
     assert asked.exit_code == 0, asked.output
     blocks, linked = re.search(r"(\d+) blocks, (\d+) of them hard links", asked.output).groups()
     assert blocks == linked != "0"
+    assert held.exit_code == 0, held.output
+    assert CliRunner().invoke(main, ["check", str(tmp_path / "held")]).exit_code == 0
     assert (again.exit_code, "there already" in again.output) == (1, True)
     assert (inside.exit_code, "inside" in inside.output) == (1, True)
     other = daemon(directory="copy")
