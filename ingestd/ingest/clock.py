@@ -40,8 +40,8 @@ class AcceptClock:
         self._votes = 0
         self._heard = False
 
-    def now(self, witnesses: Times | None = None) -> int:
-        """The time; ``witnesses``: the timestamps of points that come in now, int64[n]."""
+    def now(self, witnesses: Callable[[], Times] | None = None) -> int:
+        """The time; ``witnesses`` gives the timestamps of points that come in now, int64[n], if they are asked for."""
         wall, steady = self._wall(), self._steady()
         old = steady + self._offset
         if abs(wall - old) <= STEP:
@@ -50,8 +50,9 @@ class AcceptClock:
         else:
             if self._leapt is None:
                 self._leapt = steady
-            if witnesses is not None and len(witnesses):
-                self._hear(float(np.median(witnesses)), len(witnesses), wall, old)
+            stamps = None if witnesses is None else witnesses()
+            if stamps is not None and len(stamps):
+                self._hear(float(np.median(stamps)), len(stamps), wall, old)
             self._decide(steady, wall)
             chosen = int(wall if self._votes > 0 else old)
         if self._last - STEP <= chosen < self._last:

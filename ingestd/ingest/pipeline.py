@@ -113,7 +113,7 @@ class Pipeline:
 
     def accept_all(self, books: Books, parts: Sequence[tuple[Parsed, Source]]) -> None:
         """As :meth:`accept`, for what several sources sent: their points are one batch."""
-        clock = self._clock.now(parts[0][0].batch.timestamps if len(parts) == 1 else _times(parts))
+        clock = self._clock.now(lambda: _times(parts))
         kept: list[Parsed] = []
         for parsed, source in parts:
             books.received += parsed.received

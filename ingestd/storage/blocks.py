@@ -36,6 +36,8 @@ from ingestd.storage.view import BlockRef
 
 log = logging.getLogger(__name__)
 
+UNREAD: Final = Path("quarantine", "unread")
+"""Where, in the data directory, block files are kept that could not be read when they were written anew."""
 OPEN_FILES: Final = 512
 """Block files that stay mapped, least recently used out first: 400 days of 10 minutes are 128 files a layout."""
 
@@ -148,6 +150,7 @@ class BlockDirectory:
         self._open: OrderedDict[Path, BlockFile | None] = OrderedDict()
         self._lock = threading.Lock()
         self._lost: frozenset[Path] = frozenset()
+        self._corrupt: set[Path] = set()
         self._durable: set[Path] = set()
         files.make_directory(root)
 
@@ -182,6 +185,7 @@ class BlockDirectory:
         return file
 
     def _note(self, error: CorruptFileError) -> None:
+        self._corrupt.add(error.path)
         if str(error) not in self.damage:
             self.damage.append(str(error))
             log.error("not served: %s", error)
@@ -265,11 +269,16 @@ class BlockDirectory:
         self._files.write(fd, pack_block_header(header, crc32c(stored_ids), crc32c(table)), 0)
 
     def remove(self, key: Key, generation: int) -> None:
-        """Unlink a file; who reads it still has it."""
+        """Unlink a file; who reads it still has it. One that could not be read is kept in quarantine, for a repair."""
         path = self.path(key, generation)
         with self._lock:
             self._open.pop(path, None)
-        self._files.unlink(path)
+        if path in self._corrupt:
+            place = self._root.parent / UNREAD / path.relative_to(self._root.parent)
+            make_durably(self._files, place.parent)
+            self._files.rename(path, place)
+        else:
+            self._files.unlink(path)
 
     def close(self) -> None:
         """Let go of all files; who reads one still has it."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ingestd.storage import manifest, registry
-from ingestd.storage.blocks import BlockDirectory, BlockFile
+from ingestd.storage.blocks import UNREAD, BlockDirectory, BlockFile
 from ingestd.storage.check import damage_of
 from ingestd.storage.errors import CorruptFileError, StorageError
 from ingestd.storage.events import decode_event
@@ -34,7 +34,7 @@ from ingestd.storage.layout import Key
 from ingestd.storage.logfile import LogFile, read_log
 from ingestd.storage.names_repair import mend_registry
 from ingestd.storage.rebuild import Past, Rebuilder
-from ingestd.storage.salvage import runs, top_series
+from ingestd.storage.salvage import runs, salvage_block, top_series
 from ingestd.storage.series import SeriesTable
 from ingestd.storage.view import BlockRef
 
@@ -77,6 +77,8 @@ class _Repair:
         self._quarantine = directory / QUARANTINE / _numbered(stamp, number)
         self._outcome = Outcome()
         self._blocks = BlockDirectory(directory / "blocks", files, "pread")
+        unread = directory / UNREAD / "blocks"
+        self._unread = BlockDirectory(unread, files, "pread").listed() if files.names(unread) else []
         self._series = SeriesTable()
 
     def run(self) -> Outcome:
@@ -119,8 +121,10 @@ class _Repair:
             link_or_copy(self._files, path, self._place(path))
             self._files.sync_directory(self._place(path).parent)
 
-    def _move(self, path: Path) -> None:
-        place = self._place(path)
+    def _move(self, path: Path, under: Path = Path()) -> None:
+        """Move a file to quarantine, where it stands as it does below ``under``."""
+        place = self._quarantine / path.relative_to(self._directory / under)
+        make_durably(self._files, place.parent)
         self._files.rename(path, place)
         self._files.sync_directory(place.parent)
         self._files.sync_directory(path.parent)
@@ -247,6 +251,13 @@ class _Repair:
             self._outcome.lost.append(f"{self._blocks.path(key, live[key].generation)}: its layout is lost")
             expired[key] = live.pop(key)
         damaged = {key: found for key, ref in sorted(live.items()) if (found := self._damage(key, ref))}
+        for path, owner, generation in self._unread:
+            if owner is not None and (key := owner) in live:
+                damaged.setdefault(key, []).append(f"{path}: was written anew while it could not be read")
+                geometry = self._series.layouts[key.layout].archives[key.archive]
+                remains = salvage_block(self._files, path, key, generation, geometry)
+                if remains is None or not remains.whole:
+                    self._outcome.lost.append(f"{path}: {'all' if remains is None else len(remains.lost)} rows of it")
         if not damaged:
             return state._replace(files=live, expired=expired)
         past.collect(damaged)
@@ -286,6 +297,8 @@ class _Repair:
     def _clear(self, state: manifest.State) -> None:
         """Move away what counts for nothing."""
         named = {self._blocks.path(key, ref.generation) for key, ref in state.files.items()}
+        for path, _, _ in self._unread:
+            self._move(path, UNREAD)
         strays: Iterable[Path] = [path for path, _, _ in self._blocks.listed() if path not in named]
         for path in strays:
             self._move(path)

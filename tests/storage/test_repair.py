@@ -14,7 +14,7 @@ from ingestd.storage.fileformat import REGISTRY_MAGIC
 from ingestd.storage.files import Files
 from ingestd.storage.logfile import read_log
 from ingestd.storage.repair import repair
-from tests.storage.small import NOW, SERIES, SMALL, START, build, look, possible, victims
+from tests.storage.small import NOW, SERIES, SMALL, START, answers, build, look, possible, victims
 
 
 @pytest.fixture
@@ -139,6 +139,32 @@ def test_an_older_generation_and_the_journal_give_a_block_back(tmp_path, open_st
     (directory / first.relative_to(h.directory)).write_bytes(kept)
     outcome, shown = mend((directory, type(h), truth))
     assert (outcome.lost, shown) == ([], truth)
+
+
+@pytest.mark.parametrize("where", [1, 12300])
+def test_a_block_that_was_written_anew_while_it_could_not_be_read_is_kept_for_a_repair(tmp_path, open_store, where):
+    h = open_store(tmp_path / "data", SMALL, "max")
+    h.store.create(SERIES, START)
+    h.accept([(i, START + 10 * t, 10.0 * i + t) for i in range(4) for t in range(30)], START + 300)
+    h.flush()
+    truth = answers(h)
+    directory = shutil.copytree(h.directory, tmp_path / "small")
+    flip(block(directory, 0), 8 * where)
+    spoilt = type(h)(directory, SMALL, "max", 0.0, None, {})
+    spoilt.accept([(2, START + 310, 99.0)], START + 320)
+    spoilt.flush()
+    assert spoilt.read(0, NOW - 3000, NOW) == {}
+    assert len(spoilt.store.status()["damage"]) == 1
+    spoilt.store.close()
+    assert check(directory).findings == []
+    outcome = repair(directory, NOW)
+    shown, damage = look(type(h), directory, Files())
+    h.accept([(2, START + 310, 99.0)], START + 320)
+    assert (damage, check(directory).findings, len(outcome.lost)) == ([], [], where != 1)
+    if where == 1:
+        assert shown[0] == answers(h) != truth
+    assert len(list((directory / "quarantine").rglob("*.blk"))) == 2
+    assert repair(directory, NOW).done == []
 
 
 def test_a_journal_keeps_its_valid_records(small):
