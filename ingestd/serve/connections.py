@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import socket
 import ssl
 import struct
-import termios
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -42,11 +40,11 @@ _BACKLOG: Final = 1_024
 _GREETING: Final = 1.0
 """Seconds after which a handshake of TLS may be ended to make room."""
 _SWEEP: Final = 1.0
-_TCP_INFO_ACKED: Final = struct.Struct("=Q")
-_TCP_INFO_ACKED_AT: Final = 120
+_BYTES_ACKED: Final = struct.Struct("=Q")
+_BYTES_ACKED_AT: Final = 120
 """Where tcpi_bytes_acked stands in struct tcp_info (linux/tcp.h, Linux 4.1 and later)."""
-
-
+_ALL: Final = 1 << 62
+"""Acknowledged bytes where nobody tells: the client counts as having taken everything."""
 _PEERS: Final = (http_exceptions.HttpProcessingError, web.RequestPayloadError, ConnectionError)
 """Errors that a peer makes."""
 
@@ -55,7 +53,6 @@ class Counts:
     """What was done about connections, for ``/status``."""
 
     def __init__(self) -> None:
-        self.open = 0
         self.refused = 0
         """Closed at once: all the others had a request at hand."""
         self.evicted = 0
@@ -67,9 +64,6 @@ class Counts:
         """Dropped because they did not take their answer."""
         self.malformed = 0
         """Requests that are no HTTP."""
-
-    def as_dict(self) -> dict[str, int]:
-        return dict(vars(self))
 
 
 class Connection(web.RequestHandler):
@@ -130,38 +124,53 @@ class Connection(web.RequestHandler):
         self._whole = False
         self._body = body
         self.head_since = None
-        self._door.idle.pop(self, None)
+        self._door.work(self)
 
     def end(self, size: int) -> None:
         """It is answered with ``size`` bytes."""
         self.busy = False
+        if not self.held():
+            self._base, self._checked = self._acked(), None
         self.written += size
-        self._door.idle[self] = None
+        self._door.rest(self)
 
     def drop(self) -> None:
         """Close without a word, whatever is buffered."""
+        self._door.closed(self)
         if self.line is not None:
             self.line.abort()
 
     def held(self) -> int:
-        """Bytes of answers that the client has not taken; 0 once it has all."""
-        if not self.written or self.line is None:
+        """Bytes of answers that the client has not taken; 0 once it has all.
+
+        Heads and TLS make a little more of an answer than is counted as written, so that the end is seen a little
+        early, and never late.
+        """
+        if not self.written:
             return 0
-        acked, queued = _progress(self.line)
-        if not queued and not self.line.get_write_buffer_size():
-            self.written, self._base, self._checked = 0, acked, None
+        held = self.written - (self._acked() - self._base)
+        if held <= 0:
+            self.written = 0
             return 0
-        return max(self.written - (acked - self._base), 1)
+        return held
 
     def stuck(self, now: float, patience: float) -> bool:
         """Whether the client took less than it must of an answer within ``patience`` seconds."""
-        if not self.held() or self.line is None:
-            return False
-        acked = _progress(self.line)[0]
+        acked = self._acked()
         if self._checked is None or acked - self._checked[1] >= _PROGRESS:
             self._checked = (now, acked)
             return False
         return now - self._checked[0] > patience
+
+    def _acked(self) -> int:
+        """Bytes that the peer has acknowledged since the beginning: only the kernel knows, under TLS as without."""
+        if self.line is None:
+            return _ALL
+        try:
+            info = self.line.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+        except OSError:  # closed meanwhile
+            return _ALL
+        return int(_BYTES_ACKED.unpack_from(info, _BYTES_ACKED_AT)[0]) if len(info) == 128 else _ALL
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """What a peer sent is no error of ours, and must not fill the log with tracebacks."""
@@ -194,17 +203,6 @@ def _malformed(error: http_exceptions.HttpProcessingError) -> tuple[int, str]:
     return 400, "this is no HTTP request"
 
 
-def _progress(line: asyncio.Transport) -> tuple[int, int]:
-    """Bytes that the peer has acknowledged since the beginning, and those that the kernel still holds."""
-    sock = line.get_extra_info("socket")
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
-        queued = struct.unpack("=i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
-    except (OSError, ValueError):  # closed meanwhile
-        return 0, 0
-    return _TCP_INFO_ACKED.unpack_from(info, _TCP_INFO_ACKED_AT)[0] if len(info) >= 128 else 0, queued
-
-
 class Door:
     """Accepts connections, keeps their number and their times within ``limits``."""
 
@@ -218,7 +216,7 @@ class Door:
         self._greeting: dict[asyncio.Task[None], tuple[socket.socket, float]] = {}
         """Connections that are being set up, above all in the handshake of TLS, and since when; the oldest first."""
         self._all: dict[Connection, None] = {}
-        self.idle: dict[Connection, None] = {}
+        self._idle: dict[Connection, None] = {}
         """Those without a request at hand, the longest idle first."""
         self.counts = Counts()
         self._sweeper: asyncio.Task[None] | None = None
@@ -246,13 +244,23 @@ class Door:
 
     def opened(self, connection: Connection) -> None:
         self._all[connection] = None
-        self.idle[connection] = None
-        self.counts.open = len(self._all)
+        self._idle[connection] = None
 
     def closed(self, connection: Connection) -> None:
         self._all.pop(connection, None)
-        self.idle.pop(connection, None)
-        self.counts.open = len(self._all)
+        self._idle.pop(connection, None)
+
+    def work(self, connection: Connection) -> None:
+        self._idle.pop(connection, None)
+
+    def rest(self, connection: Connection) -> None:
+        # One whose client hung up meanwhile is no longer here.
+        if connection in self._all:
+            self._idle[connection] = None
+
+    def as_dict(self) -> dict[str, int]:
+        """What ``/status`` shows."""
+        return {"open": len(self._all), "idle": len(self._idle), **vars(self.counts)}
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_ACCEPTS):
@@ -291,7 +299,7 @@ class Door:
                 task.cancel()
                 self.counts.evicted += 1
                 return True
-        for connection in self.idle:
+        for connection in self._idle:
             self.closed(connection)
             connection.drop()
             self.counts.evicted += 1
@@ -325,7 +333,7 @@ class Door:
     def sweep(self, now: float) -> None:
         """Drop those whose time is up."""
         limits = self._limits
-        for connection in list(self.idle):
+        for connection in list(self._idle):
             since = connection.head_since
             if since is not None and now - since > limits.head_timeout and not connection.held():
                 self.counts.late_heads += 1

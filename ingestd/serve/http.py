@@ -109,7 +109,7 @@ async def _watch(request: web.Request, handler: _Next) -> web.StreamResponse:
     try:
         response = await handler(request)
         body = response.body if isinstance(response, web.Response) else None
-        size = len(body) if isinstance(body, bytes | bytearray) else 0
+        size = len(body) if isinstance(body, bytes | bytearray) and request.method != "HEAD" else 0
     finally:
         connection.end(size)
     return response

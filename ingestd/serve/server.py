@@ -34,7 +34,7 @@ class HttpServer:
         """Every (``http``, ``HOST:PORT``)."""
 
     def _shown(self) -> dict[str, int]:
-        return self._door.counts.as_dict() if self._door is not None else {}
+        return self._door.as_dict() if self._door is not None else {}
 
     async def start(self, addresses: Sequence[tuple[str, int]]) -> None:
         """Listen at these hosts and ports; port 0 is a free one. Raises OSError."""

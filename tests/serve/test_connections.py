@@ -323,6 +323,11 @@ async def test_a_question_whose_client_hangs_up_is_not_asked(serving, fakes):
     assert (await ask(address, ASK))[0] == 200
     assert len(asked) == 2
 
+    async def forgotten():
+        return (await counts(address))["idle"] == 0
+
+    await until(forgotten)
+
 
 async def test_an_expansion_of_many_patterns_stops_when_its_client_hangs_up(serving, fakes):
     release, asked = threading.Event(), []
