@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Hashable
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote_plus
 
@@ -23,13 +26,15 @@ from ingestd.points import Ids, Rows, Window
 from ingestd.query.consolidate import consolidate
 from ingestd.query.evaluate import Request, run
 from ingestd.query.limits import QueryError, QueryLimits
-from ingestd.serve.deps import Deps, Limits
+from ingestd.serve.access import Access
+from ingestd.serve.deps import Deps, Guard, Limits
 from ingestd.serve.events import read_event
 from ingestd.serve.find import query_of
 from ingestd.serve.formats import to_csv, to_json, to_raw
 from ingestd.serve.http import make_app
 from ingestd.serve.params import Params, ServeError, parse_pairs
 from ingestd.serve.render import request_of
+from ingestd.serve.tokens import SCOPES, TokenError, parse_tokens
 
 LIMITS: Final = QueryLimits(series=200, points=20_000, patterns=20, calls=60, depth=12, target_length=1_500, targets=8)
 """Narrow ones: inputs reach them, and none is slow because it asks for much."""
@@ -296,3 +301,82 @@ class Handlers(Target):
         assert answer.status in {200, 400, 404, 503}, f"{answer.status} {answer.text}"
         assert not {"\r", "\n"} & set("".join(answer.headers.values()))
         return (path, bool(post), answer.status, answer.content_type, (answer.text or "")[:6])
+
+
+TOKEN: Final = "a-token"
+TOKEN_LINE: Final = f"writer read,write {sha256(TOKEN.encode()).hexdigest()}\n"
+
+
+class TokenFiles(Target):
+    """:func:`parse_tokens`: grants with scopes that there are, or :class:`TokenError`, which shows no line."""
+
+    name = "tokens"
+    largest = 400
+    tokens = (
+        TOKEN_LINE.encode(), b"cert:web 01 read -\n", b"read", b"write", b"admin", b",", b" ", b"\n", b"#", b"-",
+        b"cert:", b"a" * 64, b"0" * 64, b"\x0b", "\u2028".encode(), b"\r",
+    )  # fmt: skip
+
+    def seeds(self) -> list[bytes]:
+        return [TOKEN_LINE.encode(), b"# who\ncert:web 01 read -\nx admin " + b"0" * 64 + b"\n"]
+
+    def run(self, data: bytes) -> Hashable:
+        try:
+            found = parse_tokens(data.decode("utf-8", "surrogateescape"))
+        except TokenError as error:
+            return str(error).partition(":")[2][:20]
+        grants = [*(grant for _, grant in found.by_digest), *found.by_certificate.values()]
+        assert all(grant.scopes and grant.scopes <= set(SCOPES) for grant in grants)
+        assert all(len(digest) == 64 for digest, _ in found.by_digest)
+        if b"0" not in data and TOKEN_LINE.encode().split()[2] not in data.lower():
+            assert found.of_token(TOKEN) is None
+        return (len(found.by_digest), len(found.by_certificate))
+
+
+class Credentials(Target):
+    """Headers that say who asks, by which name, from where: let in or refused, and only with the token let in."""
+
+    name = "credentials"
+    largest = 500
+    tokens = (
+        b"Bearer a-token", b"Basic " + b64encode(b"u:a-token"), b"Basic ", b"basic !!!!", b"Bearer", b"\n",
+        b"localhost",
+        b"localhost:8080", b"127.0.0.1:80", b"[::1]:80", b"[::1", b"evil.example", b"https://evil.example", b"null",
+        b"::1",
+        b"http://localhost:8080", b"://", b"%", b"a-token", b"fe80::1%eth0", "١".encode(),
+    )  # fmt: skip
+    _names = ("Authorization", "Host", "Origin", "Sec-Fetch-Site", "X-Forwarded-For")
+
+    def seeds(self) -> list[bytes]:
+        return [
+            b"Bearer a-token\nlocalhost:8080",
+            b"Basic dTphLXRva2Vu\n127.0.0.1\nhttp://127.0.0.1",
+            b"\nevil.example",
+        ]
+
+    def begin(self) -> None:
+        known = parse_tokens(TOKEN_LINE)
+        self._access = Access(Guard(tokens=lambda: known), {"/render": "read", "/events": "write"})
+
+    def run(self, data: bytes) -> Hashable:
+        roll = dice(data)
+        lines = data.decode("utf-8", "surrogateescape").split("\n")
+        headers = {name: line for name, line in zip(self._names, lines, strict=False) if line}
+        path = ("/render", "/events", "/flush")[roll % 3]
+        route = SimpleNamespace(resource=SimpleNamespace(canonical=path))
+        asked: Any = SimpleNamespace(
+            headers=headers,
+            method="GET" if path == "/render" else "POST",
+            query={"jsonp": "f"} if roll & 8 else {},
+            match_info=SimpleNamespace(route=route),
+            transport=None,
+            remote="127.0.0.1",
+        )
+        try:
+            self._access._admit(asked)
+        except ServeError as error:
+            return (path, error.status, str(error))
+        assert path != "/flush"
+        shown = headers["Authorization"]
+        assert TOKEN in shown or TOKEN.encode() in b64decode(shown.partition(" ")[2].strip())
+        return (path, "in", shown[:6])

@@ -11,7 +11,7 @@ from fuzz_files import BlockFiles, JournalFiles, LogFiles
 from fuzz_frames import Pickles
 from fuzz_lines import Lines
 from fuzz_query import GlobPatterns, TagPaths, Targets, Times
-from fuzz_serve import Events, Handlers, Parameters, Questions
+from fuzz_serve import Credentials, Events, Handlers, Parameters, Questions, TokenFiles
 from fuzz_target import Target
 
 TARGETS: Final[dict[str, type[Target]]] = {
@@ -27,6 +27,8 @@ TARGETS: Final[dict[str, type[Target]]] = {
         Questions,
         Parameters,
         Events,
+        Credentials,
+        TokenFiles,
         Handlers,
         Times,
         GlobPatterns,
