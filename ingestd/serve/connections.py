@@ -32,6 +32,7 @@ HEAD_MAX: Final = 65_536
 _BUFFERED_HEAD: Final = LINE_MAX + HEAD_MAX + 65_536
 """Bytes without the end of a head that are buffered before their sender is dropped: all limits, and one read."""
 _PROGRESS: Final = 65_536
+_LARGE: Final = 1 << 20
 _ACCEPTS: Final = 64
 """Connections accepted in one turn of the loop, so that a flood of them does not stop it."""
 _RETRY: Final = 1.0
@@ -132,7 +133,7 @@ class Connection(web.RequestHandler):
         if not self.held():
             self._base, self._checked = self._acked(), None
         self.written += size
-        self._door.rest(self)
+        self._door.rest(self, size)
 
     def drop(self) -> None:
         """Close without a word, whatever is buffered."""
@@ -253,10 +254,13 @@ class Door:
     def work(self, connection: Connection) -> None:
         self._idle.pop(connection, None)
 
-    def rest(self, connection: Connection) -> None:
+    def rest(self, connection: Connection, size: int) -> None:
         # One whose client hung up meanwhile is no longer here.
         if connection in self._all:
             self._idle[connection] = None
+        if size > _LARGE:
+            # Between two looks a second apart, more could be answered than there is room for.
+            self._loop.call_soon(self._bound_unread, self._loop.time())
 
     def as_dict(self) -> dict[str, int]:
         """What ``/status`` shows."""
@@ -338,6 +342,10 @@ class Door:
             if since is not None and now - since > limits.head_timeout and not connection.held():
                 self.counts.late_heads += 1
                 connection.drop()
+        self._bound_unread(now)
+
+    def _bound_unread(self, now: float) -> None:
+        limits = self._limits
         holders = [(connection.held(), connection) for connection in self._all if connection.written]
         total = sum(held for held, _ in holders)
         for held, connection in sorted(holders, key=lambda pair: -pair[0]):

@@ -111,7 +111,7 @@ def test_answers_that_nobody_reads_are_dropped(configured, wait_until, figure):
         assert d.get("/health", decode=False)[0] == 200
     grown = resident(d.process) - before
     figure(f"30 answers of 5 MB unread: {grown >> 20} MiB more")
-    assert grown < 300 << 20
+    assert grown < 200 << 20
     quiet(d)
 
 
