@@ -43,6 +43,7 @@ def small(tmp_path, open_store):
 KINDS = ["registry", "manifest", "events", "journal", "block of archive 0", "block of archive 2"]
 
 
+@pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_flipped_bit_is_harmless_or_detected(small, tmp_path, effort, figure, kind):
     directory, opened = small

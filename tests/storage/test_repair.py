@@ -273,6 +273,7 @@ def spoil(directory, dice):
     return f"{how} {path.name} {len(data)} {path.exists() and path.stat().st_size}"
 
 
+@pytest.mark.timeout(3600)
 def test_any_damage_is_repaired_to_a_subset_of_the_truth(small, tmp_path, effort, figure):
     directory, opened, truth = small
     whole = partly = 0
