@@ -23,11 +23,12 @@ from ingestd.storage.errors import StorageError
 from ingestd.storage.fetch import fetch, find_silent
 from ingestd.storage.fileformat import JournalRecord, record_size
 from ingestd.storage.files import Files
+from ingestd.storage.handover import HandOver
 from ingestd.storage.home import Home, Opened
 from ingestd.storage.horizon import Horizon
 from ingestd.storage.intake import Intake, Part, split
 from ingestd.storage.journal import SEGMENT_BYTES
-from ingestd.storage.journal_thread import Durability, Entry, Group, JournalThread
+from ingestd.storage.journal_thread import Durability, Entry
 from ingestd.storage.layout import Key
 from ingestd.storage.plan import Planned, Planner
 from ingestd.storage.registry import NameBlob, encode_forget, encode_rules
@@ -38,9 +39,6 @@ from ingestd.telemetry import Books
 
 log = logging.getLogger(__name__)
 
-GROUP_SIZE: Final = 256 << 10
-GROUP_SECONDS: Final = 0.002
-"""A group is handed to the journal thread at this size or age: large enough to share a wake-up, too short to notice."""
 FORGET_SECONDS: Final = 3600
 """Between looks for series that have been silent for as long as anything is kept of them."""
 RETRY_SECONDS: Final = 5.0
@@ -84,19 +82,13 @@ class Store:
         self._rules = rules
         self._fingerprint = fingerprint
         self._post = post
-        self._later = later
         self._home = Home(directory, settings.access, settings.segment_bytes, files)
         self.series = SeriesTable()
         self._intake = Intake(self.series.layouts, settings.lateness, settings.late_budget)
         self._planner = Planner(self._intake, settings.lateness, settings.journal_limit)
         self._view = View(self.series.layouts)
-        self._group: Group | None = None
-        self._lsn = 0
+        self._journal = HandOver(post, later, settings.in_flight, settings.stall_seconds)
         self._journal_from = 0
-        self._in_flight = 0
-        self._waiting: list[float] = []
-        self._saturated = False
-        self._low_space = False
         self._newest = 0
         self._running: Future[Committed] | None = None
         self._not_before = 0.0
@@ -109,8 +101,6 @@ class Store:
         self._forget_at = 0
         self.on_forget: Callable[[Ids], None] | None = None
         """Called on the loop with the ids of series that are forgotten."""
-        self.on_relief: Callable[[], None] | None = None
-        """Called on the loop when :attr:`saturated` turns False."""
         self.failure: str | None = None
         """Why the last checkpoint failed; None once one went through."""
 
@@ -128,8 +118,7 @@ class Store:
             self._home.close()
             raise
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._thread = JournalThread(self._home.journal, self._home.registry, self._settings.durability, self._on_done)
-        self._thread.start()
+        self._journal.begin(self._home.journal, self._home.registry, self._settings.durability)
         return loaded.registry.names
 
     def _recover(self, loaded: Opened) -> None:
@@ -143,7 +132,7 @@ class Store:
             # A checkpoint syncs the journal before it commits, and the last segment is never removed.
             self._home.note(f"the journal ends at LSN {self._home.journal.end}, before {loaded.journal_from}")
         top = max([loaded.journal_from, self._home.journal.end, *(ref.lsn for ref in loaded.files.values())])
-        self._lsn = self._home.journal.start(top)
+        self._journal.lsn = self._home.journal.start(top)
         ends = (self.series.layouts[key.layout].span(key)[1] for key in loaded.files if key.archive == 0)
         self._horizon.begin(max([self._clock, *ends]))
         self._publish_layers()
@@ -188,9 +177,9 @@ class Store:
 
         A flush before it leaves nothing to replay.
         """
-        self._hand_over()
+        self._journal.flush()
         self._writer.shutdown()
-        self._thread.stop()
+        self._journal.stop()
         self._home.close()
 
     # -- taking points -------------------------------------------------------------------------------------------------
@@ -199,9 +188,7 @@ class Store:
         """New series for ``paths``; ids uint32[n], ascending. The registry has them before the journal has a point."""
         before = len(self.series.layouts)
         ids, records = self.series.create(paths, self._rules)
-        group = self._open_group()
-        group.names += records
-        group.size += sum(map(len, records))
+        self._journal.names(records)
         if len(self.series.layouts) != before or len(self.series) % 1024 < len(paths):
             self._intake.count_members(self.series.layout_of[: len(self.series)])
         return ids
@@ -226,11 +213,11 @@ class Store:
             batch = Batch(batch.ids[~old], batch.timestamps[~old], batch.values[~old])
             if not len(batch):
                 return too_old, too_new
-        lsn = self._lsn
+        lsn = self._journal.lsn
         for part in parts:
             self._take(part, lsn, clock)
         self._newest = max(self._newest, int(batch.timestamps.max()))
-        self._journal(Entry(lsn, record_size(len(batch)), clock, None, *_columns(batch), books))
+        self._journal.points(Entry(lsn, record_size(len(batch)), clock, None, *_columns(batch), books))
         return too_old, too_new
 
     def _route(self, batch: Batch, clock: int) -> tuple[list[Part], np.ndarray[Any, np.dtype[np.bool_]] | None]:
@@ -260,68 +247,24 @@ class Store:
             layers = tuple(self._intake.pending[part.key].layers)
             self._view = self._view.with_layer(part.key, layers)
 
-    # -- the journal ---------------------------------------------------------------------------------------------------
-
-    def _open_group(self) -> Group:
-        if self._group is None:
-            self._group = Group(time.monotonic())
-            self._later(GROUP_SECONDS, self._hand_over)
-        return self._group
-
-    def _journal(self, entry: Entry) -> None:
-        group = self._open_group()
-        group.entries.append(entry)
-        group.size += entry.size
-        self._lsn += entry.size
-        if group.size >= GROUP_SIZE:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        group, self._group = self._group, None
-        if group is None:
-            return
-        self._in_flight += group.size
-        self._waiting.append(group.opened)
-        if self._in_flight > self._settings.in_flight:
-            self._saturated = True
-        self._thread.hand_over(group)
-
-    def _on_done(self, group: Group) -> None:
-        self._post(lambda: self._stored(group))
-
-    def _stored(self, group: Group) -> None:
-        for entry in group.entries:
-            if entry.books is not None:
-                entry.books.stored += len(entry.ids)
-        self._in_flight -= group.size
-        self._waiting.remove(group.opened)
-        self._relieve()
-
-    def _relieve(self) -> None:
-        if self._saturated and not self._low_space and self._in_flight <= self._settings.in_flight // 2:
-            if self.stalled_for > self._settings.stall_seconds:
-                return
-            self._saturated = False
-            if self.on_relief is not None:
-                self.on_relief()
-
     @property
     def busy(self) -> bool:
         """Whether a group is in flight or the writer works."""
-        waiting = self._group is not None or self._in_flight > 0
-        return waiting or self._running is not None or self._forgetting is not None
+        return self._journal.busy or self._running is not None or self._forgetting is not None
 
     @property
-    def stalled_for(self) -> float:
-        """Seconds that the oldest group not yet stored has waited."""
-        return time.monotonic() - self._waiting[0] if self._waiting else 0.0
+    def on_relief(self) -> Callable[[], None] | None:
+        """Called on the loop when :attr:`saturated` turns False."""
+        return self._journal.on_relief
+
+    @on_relief.setter
+    def on_relief(self, call: Callable[[], None] | None) -> None:
+        self._journal.on_relief = call
 
     @property
     def saturated(self) -> bool:
         """Whether sockets are to stop reading: too much in flight, or the journal or the disk does not keep up."""
-        if not self._saturated and self._waiting and self.stalled_for > self._settings.stall_seconds:
-            self._saturated = True
-        return self._saturated
+        return self._journal.saturated
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -329,11 +272,9 @@ class Store:
         """Once a second: watch the disk, close blocks that are due, roll up, expire."""
         self._clock = clock
         short = self._home.free_bytes() < self._planner.need()
-        if short and not self._low_space:
+        if short and not self._journal.short:
             log.error("too little free space for the next checkpoint: reading stops")
-        self._low_space = short
-        self._saturated = self._saturated or short
-        self._relieve()
+        self._journal.watch(short=short)
         if self._running is None and time.monotonic() >= self._not_before:
             self._checkpoint()
         # Never beside a checkpoint: its files are not in the view yet when its layers go.
@@ -358,7 +299,7 @@ class Store:
         if not len(silent):
             return
         self.series.forget(silent)
-        self._open_group().names.append(encode_forget(silent))
+        self._journal.names([encode_forget(silent)])
         log.info("forgot silent series", extra={"forgotten": len(silent), "series": self.series.living})
         if self.on_forget is not None:
             self.on_forget(silent)
@@ -366,7 +307,7 @@ class Store:
     def flush(self) -> Future[None]:
         """Write all that is in memory as blocks, whole or not; the future is done when it is committed."""
         future: Future[None] = Future()
-        self._flushes.append((self._lsn, future))
+        self._flushes.append((self._journal.lsn, future))
         if self._running is None:
             self._checkpoint()
         return future
@@ -396,18 +337,14 @@ class Store:
         planned = self._plan(whole=whole)
         for key, overlay in planned.carry:
             ids, slots, values = overlay.columns()
-            lsn = self._lsn
+            lsn = self._journal.lsn
             size = record_size(len(ids))
             overlay.first_lsn = lsn
-            self._journal(Entry(lsn, size, self._clock, key, ids, slots.astype(np.int64), values, None))
+            self._journal.points(Entry(lsn, size, self._clock, key, ids, slots.astype(np.int64), values, None))
         plan = planned.plan
         if not plan:
             return
-        group = self._open_group()
-        synced: Future[None] = Future()
-        group.synced.append(lambda: synced.set_result(None))
-        self._hand_over()
-        self._running = self._writer.submit(self._work, plan, synced)
+        self._running = self._writer.submit(self._work, plan, self._journal.synced())
         self._running.add_done_callback(lambda done: self._post(lambda: self._finished(plan, done)))
 
     def _plan(self, *, whole: bool) -> Planned:
@@ -416,7 +353,7 @@ class Store:
             self._clock,
             self._horizon.at(self._clock),
             self._newest,
-            self._lsn,
+            self._journal.lsn,
             self._journal_from,
             whole=whole,
         )
@@ -441,7 +378,7 @@ class Store:
             return
         self.failure = None
         self._apply(committed)
-        self._open_group().cut = plan.journal_from
+        self._journal.cut(plan.journal_from)
         if plan.whole:
             reached = [f for lsn, f in self._flushes if lsn <= plan.lsn]
             self._flushes = [(lsn, f) for lsn, f in self._flushes if lsn > plan.lsn]
@@ -489,13 +426,7 @@ class Store:
     @property
     def problem(self) -> str | None:
         """Why the store cannot take points as it should; None: it can."""
-        if self._low_space:
-            return "too little free disk space for the next checkpoint"
-        if self._thread.error is not None:
-            return f"journal: {self._thread.error}"
-        if self.stalled_for > 2 * self._settings.stall_seconds:
-            return f"the journal is {self.stalled_for:.1f} s behind"
-        return None
+        return self._journal.problem
 
     def status(self) -> dict[str, Any]:
         """Sizes and positions, as ``/status`` shows them."""
@@ -507,7 +438,11 @@ class Store:
             "open_blocks": len(pending),
             "blocks": len(self._view.files),
             "layouts": len(self.series.layouts),
-            "journal": {"end": self._lsn, "from": self._journal_from, "in_flight_bytes": self._in_flight},
+            "journal": {
+                "end": self._journal.lsn,
+                "from": self._journal_from,
+                "in_flight_bytes": self._journal.in_flight,
+            },
             "replayed": self._replayed,
             "checkpoint_failure": self.failure,
             "damage": list(self._home.damage),

@@ -410,7 +410,7 @@ def test_a_full_disk_stops_reading_and_when_space_returns_all_is_stored(tmp_path
     files.full = True
     h.store.tick(START + 100)
     h.accept([(i, START + t * 10, float(t)) for t in range(10, 60) for i in (0, 1)], START + 590)
-    while h.store.problem is None or "space" not in h.store.problem or h.store._thread.error is None:
+    while h.store.problem is None or "space" not in h.store.problem or h.store._journal._thread.error is None:
         h.step()
     assert h.store.saturated
     assert h.books.stored == 20
