@@ -1,11 +1,12 @@
 """A sender that offers more than a daemon can take: ``python flood.py JSON``; prints what it sent as JSON.
 
-``{"kind": "tcp" or "udp", "address": [host, port], "prefix": text, "series": number, "growth": seconds, "seconds":
-seconds, "rate": points a second (0: as fast as it goes)}``. Lines come in pieces (a TCP write of 2,000, a datagram of
-30) that are made before, hold the series in random order, and get the time when they are sent. The series appear
-evenly over the first ``growth`` seconds.
+``{"kind": "tcp" or "udp", "address": [host, port], "prefix": text, "series": number, "connections": number,
+"growth": seconds, "seconds": seconds, "rate": points a second (0: as fast as it goes)}``. Lines come in pieces (a TCP
+write of 2,000, a datagram of 30) that are made before, hold the series in random order, and get the time when they are
+sent. The series appear evenly over the first ``growth`` seconds.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -27,8 +28,8 @@ def pieces(kind, prefix, series):
     ]
 
 
-def flood(sock, made, *, growth, seconds, rate, size):
-    """Send; the pieces sent and the seconds that sending took."""
+def flood(sockets, made, *, growth, seconds, rate, size):
+    """Send through each socket in turn; the pieces sent and the seconds that sending took."""
     rnd = random.Random(len(made))
     began = time.monotonic()
     sent, blocked = 0, 0.0
@@ -41,7 +42,7 @@ def flood(sock, made, *, growth, seconds, rate, size):
         piece = made[fresh if rnd.random() < 0.2 else rnd.randrange(fresh + 1)]
         data = piece.replace(TIME, b"%d" % time.time())
         before = time.monotonic()
-        sock.sendall(data)
+        sockets[sent % len(sockets)].sendall(data)
         blocked += time.monotonic() - before
         sent += 1
     return sent, blocked
@@ -53,15 +54,20 @@ def main():
     # The daemon is what is to be overloaded, not the machine.
     os.nice(10)
     made = pieces(kind, wish["prefix"], wish["series"])
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as sock:
-        sock.connect(tuple(wish["address"]))
-        keys = ("growth", "seconds", "rate")
+    keys = ("growth", "seconds", "rate")
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        for _ in range(wish["connections"]):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+            sockets.append(stack.enter_context(sock))
+            sock.connect(tuple(wish["address"]))
         began = time.monotonic()
-        sent, blocked = flood(sock, made, **{k: wish[k] for k in keys}, size=LINES[kind])
+        sent, blocked = flood(sockets, made, **{k: wish[k] for k in keys}, size=LINES[kind])
         if kind == "tcp":
+            for sock in sockets:
+                sock.shutdown(socket.SHUT_WR)
             # All was read once the daemon closes its side.
-            sock.shutdown(socket.SHUT_WR)
-            assert sock.recv(1) == b""
+            assert all(sock.recv(1) == b"" for sock in sockets)
         seconds = time.monotonic() - began
     answer = {"pieces": sent, "points": sent * LINES[kind], "seconds": seconds, "blocked": blocked / seconds}
     print(json.dumps(answer))  # noqa: T201 - the answer
