@@ -20,6 +20,8 @@ from ingestd.storage.files import Files
 from ingestd.storage.journal_thread import Durability
 from tests.storage.conftest import Loop
 
+pytestmark = pytest.mark.timeout(1800)
+
 SMALL = ((10, 60), (60, 60), (300, 48))
 START = 1_800_000_000 // 600 * 600
 

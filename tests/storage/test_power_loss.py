@@ -17,6 +17,8 @@ from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingestd.points import Batch
 from ingestd.storage import home, manifest, plan
@@ -26,6 +28,8 @@ from ingestd.storage.journal_thread import Durability, JournalThread
 from ingestd.storage.schema import Archive, Schema
 from ingestd.storage.store import Store, StoreSettings
 from tests.storage.power import MANNERS, Crash, Recording
+
+pytestmark = pytest.mark.timeout(1800)
 
 FIRST = ((10, 60), (60, 60), (300, 48))
 SECOND = ((10, 60), (60, 90), (300, 48))
@@ -343,10 +347,13 @@ def small(monkeypatch):
     monkeypatch.setattr(JournalThread, "_sync", sync)
 
 
-def record(tmp_path, policy):
-    """The operations of three lives of a store, each but the last ended by a kill, and the model of it."""
+LIVES = ((first, FIRST), (second, SECOND), (third, SECOND))
+
+
+def record(tmp_path, policy, lives=LIVES):
+    """The operations of a store's lives, each ended by a kill unless it closes the store, and the model of them."""
     model, ops = Model(), None
-    for number, (life, archives) in enumerate(((first, FIRST), (second, SECOND), (third, SECOND))):
+    for number, (life, archives) in enumerate(lives):
         root = tmp_path / f"life-{number}"
         if ops is None:
             root.mkdir()
@@ -449,3 +456,68 @@ def test_power_loss_during_recovery_and_after_it(directory, small, effort, figur
         for _ in range(effort(6, 30)):
             states.try_one(more, states.random.randint(begun, len(more)), states.random.choice(MANNERS), left, policy)
     figure(f"{states.count} crash states of recoveries from crash states, fsync = {policy}")
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("put"), st.integers(1, 5), st.integers(1, 40)),
+    st.tuples(st.just("late"), st.integers(1, 5), st.integers(1, 58)),
+    st.tuples(st.just("ancient"), st.integers(1, 3), st.just(0)),
+    st.tuples(st.just("create"), st.integers(1, 3), st.just(0)),
+    st.tuples(st.just("tick"), st.sampled_from((1, 10, 61)), st.sampled_from((10, 70, 700, 3700))),
+    st.tuples(st.sampled_from(("flush", "event")), st.just(0), st.just(0)),
+)
+
+
+def wander(actions):
+    """A life of ``actions``."""
+
+    def life(run):
+        for what, n, m in actions:
+            act(run, what, n, m, run.model.said[-1][1])
+
+    return life
+
+
+def act(run, what, n, m, clock):
+    model = run.model
+    if what == "create":
+        run.create(clock, *[f"made.{len(model.names) + i}" for i in range(n)])
+    elif what == "tick":
+        run.tick(clock + m)
+    elif what == "flush":
+        run.flush()
+    elif what == "event":
+        run.event(f"event {len(model.events)}")
+    else:
+        living = sorted(run.names) or run.create(clock, "made")
+        if what == "put":
+            clock += 10 * n
+            points = [(s, clock - 10 * i) for s in living[-m:] for i in range(n)]
+        elif what == "late":
+            points = [(s, clock - 10 * m) for s in living[:n]]
+        else:
+            # Ages that only a coarse archive takes, of slots that nothing else ever takes.
+            points = [(s, START - 900 - 300 * len(model.batches)) for s in living[:n]]
+        points = [(s, t) for s, t in points if clock - t < 14_000 and model.bits.get((s, t // COARSEST), 0) < 50]
+        if points:
+            run.accept(clock, *points)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_power_loss_in_any_life(directory, small, effort, figure, policy):
+    count = 0
+
+    @settings(max_examples=effort(12, 400), deadline=None, database=None, derandomize=effort(True, False))
+    @given(st.lists(st.lists(ACTIONS, min_size=1, max_size=12), min_size=1, max_size=4), st.integers(0, 1 << 30))
+    def lives(lives, seed):
+        nonlocal count
+        with tempfile.TemporaryDirectory(dir=directory) as path:
+            ops, model = record(Path(path), policy, [(wander(actions), FIRST) for actions in lives])
+            states = States(Path(path), Random(seed))
+            random = states.random
+            for _ in range(effort(4, 12)):
+                states.try_one(ops, random.randint(0, len(ops)), random.choice(MANNERS), model, policy)
+            count += states.count
+
+    lives()
+    figure(f"{count} crash states of lives made up by hypothesis, fsync = {policy}")
