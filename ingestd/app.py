@@ -11,17 +11,14 @@ import contextlib
 import json
 import logging
 import os
-import resource
 import signal
 import ssl
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import uvloop
 
 from ingestd import __version__
@@ -48,7 +45,9 @@ from ingestd.ingest.pickle import PickleListener
 from ingestd.ingest.pipeline import Pipeline, SeriesLimits
 from ingestd.ingest.sockets import Listener
 from ingestd.ingest.sources import IngestError
-from ingestd.points import Batch, Ids
+from ingestd.notices import Notices
+from ingestd.own_series import OWN_BRANCH, own_values, record, resident_bytes
+from ingestd.points import Ids
 from ingestd.query.evaluate import Request, run
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryLimits
@@ -62,7 +61,6 @@ from ingestd.storage.files import Files
 from ingestd.storage.store import Store
 from ingestd.telemetry import Ledger, exposition, set_up_logging
 from ingestd.tls import TlsContext, make_tls
-from ingestd.wire.collectd import SEVERITIES, Notification
 from ingestd.wire.framing import WireError
 
 log = logging.getLogger(__name__)
@@ -72,10 +70,6 @@ DRAIN_SECONDS: Final = 60.0
 """How long SIGTERM waits for the last checkpoint; after it the journal alone holds the rest, and nothing is lost."""
 FLUSH_SECONDS: Final = 30.0
 """How long POST /flush waits before it answers that the checkpoint goes on."""
-EVENTS_WAITING: Final = 1000
-"""Notifications that wait to be written; each is synced, so a flood of them comes faster than a disk can take."""
-OWN_BRANCH: Final = "ingestd"
-"""The daemon's own series. Wildcards do not enter it unless it is named, so that `*.*` means the fleet's series."""
 LISTENERS_FILE: Final = "listeners.json"
 PARSER: Final = "pure Python and numpy"
 
@@ -111,13 +105,11 @@ class Daemon:
         self._tls: list[TlsContext] = []
         self._reader = LocalReader(self._globs, self._store)
         self._events: EventLog
+        self._notices: Notices
         self._listeners: list[Listener] = []
         self._http: HttpServer | None = None
         self._watched: list[WatchedFile] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._events_waiting = 0
-        self._events_lost = 0
-        self._side = ThreadPoolExecutor(1, thread_name_prefix="events")
 
     def _post(self, call: Callable[[], None]) -> None:
         # A thread may finish its work while the loop is being closed; nobody waits for its word any more.
@@ -139,6 +131,7 @@ class Daemon:
             self._events = EventLog(Files(), self._data / "events.log", self._settings.storage.events)
         except CorruptFileError as e:
             raise StorageError(f"{e}; try: ingestd check --repair {self._data}") from e
+        self._notices = Notices(self._events, self._post)
         self._store.on_relief = self._relieved
         self._store.on_forget = self._forgotten
         await self._listen()
@@ -171,7 +164,7 @@ class Daemon:
                     self._pipeline,
                     self.ledger,
                     parser,
-                    self._notified,
+                    self._notices.take,
                     watched,
                     settings.collectd.receive_buffer,
                 )
@@ -279,61 +272,13 @@ class Daemon:
         for number in ids.tolist():
             self.names.remove(number)
 
-    def _notified(self, notification: Notification) -> None:
-        """A collectd notification becomes an event."""
-        n = notification
-        plugin = f"{n.plugin}-{n.plugin_instance}" if n.plugin_instance else n.plugin
-        kind = f"{n.type}-{n.type_instance}" if n.type_instance else n.type
-        what = "/".join(part for part in (n.host, plugin, kind) if part)
-        tags = ["collectd", SEVERITIES[n.severity], *([n.host] if n.host else [])]
-        if self._events_waiting >= EVENTS_WAITING:
-            self._events_lost += 1
-            return
-        self._events_waiting += 1
-        self._side.submit(self._keep_event, n.time, what, tags, n.message)
-
-    def _keep_event(self, when: int, what: str, tags: list[str], data: str) -> None:
-        try:
-            self._events.add(when, what, tags, data)
-        except OSError as e:
-            log.error("a notification of %s is lost: %s", what, e)
-        finally:
-            self._post(self._event_kept)
-
-    def _event_kept(self) -> None:
-        self._events_waiting -= 1
-
     async def _own_series(self) -> None:
         """The daemon's own series: journalled like any other, never counted in the ledger."""
         interval = self._settings.telemetry.own_series_interval
         while True:
             await asyncio.sleep(interval - time.time() % interval)
-            self._record(self._own_values())
-
-    def _own_values(self) -> dict[str, float]:
-        ledger, store = self.ledger.as_dict(), self._store.status()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        values = {
-            "series": store["series"],
-            "unflushed": store["unflushed"],
-            "ring_bytes": store["ring_bytes"],
-            "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "memory_bytes": resident_bytes(),
-            "points.received": ledger["received"],
-            "points.stored": ledger["stored"],
-            "points.in_flight": ledger["in_flight"],
-        }
-        values |= {f"points.rejected.{reason}": n for reason, n in ledger["rejected"].items()}
-        return {f"{OWN_BRANCH}.{name}": float(value) for name, value in values.items()}
-
-    def _record(self, values: dict[str, float]) -> None:
-        clock = self._pipeline.clock()
-        fresh = [path for path in values if self.names.get(path.encode()) is None]
-        if fresh:
-            self._pipeline.adopt(self._store.create(fresh, clock), fresh)
-        ids = np.array([self.names.get(path.encode()) for path in values], np.uint32)
-        times = np.full(len(ids), clock, np.int64)
-        self._store.accept(Batch(ids, times, np.array(list(values.values()))), clock, None)
+            values = own_values(self.ledger.as_dict(), self._store.status())
+            record(values, self._pipeline, self._store)
 
     async def _write_all(self, patience: float) -> None:
         """Write as blocks what is in memory. Raises TimeoutError after ``patience`` seconds, while it goes on."""
@@ -383,7 +328,7 @@ class Daemon:
             "uptime_seconds": round(time.time() - self._started, 1),
             "memory_bytes": resident_bytes(),
             "events": len(self._events),
-            "events_lost": self._events_lost,
+            "events_lost": self._notices.lost,
             "damage": [*store["damage"], *self._events.damage],
             "python": sys.version.split()[0],
         }
@@ -425,16 +370,10 @@ class Daemon:
         if self._http is not None:
             await self._http.stop()
         await self._loop.run_in_executor(None, self._store.close)
-        self._side.shutdown()
+        self._notices.close()
         self._events.close()
         with contextlib.suppress(FileNotFoundError):
             (self._data / LISTENERS_FILE).unlink()
-
-
-def resident_bytes() -> int:
-    """Memory that this process has in RAM."""
-    with Path("/proc/self/statm").open() as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def _main(settings: Settings) -> int:
