@@ -44,6 +44,9 @@ _SILENT: Final = 30.0
 _SUSPECTS_SHARE: Final = 0.002
 """Seconds of each turn of the loop for connections that send garbage, and for handshakes of TLS: each costs up to a
 millisecond of CPU, and anybody can begin one."""
+_TURN: Final = 0.02
+"""Seconds of each turn of the loop for connections that send points; who finds it spent waits for the next one. Else a
+question, which takes some five turns, would wait for five reads of every client of a fleet that sends all at once."""
 HANDSHAKE_SECONDS: Final = 10.0
 """Seconds for a client to finish its handshake: three round trips over the slowest line."""
 _WORD: Final = 1.0
@@ -113,6 +116,10 @@ class StreamListener:
         self.failed_handshakes = 0
         """Connections closed because their client does not speak TLS, shows no valid certificate, or is too slow."""
         self._hearing = False
+        self._queue: dict[_Connection, None] = {}
+        """Connections that can be read and found the turn spent, in the order in which they are served."""
+        self._turn_ends: float | None = None
+        """When no more connections are read in this turn of the loop; None: none was read yet."""
         self.evicted = 0
         """Connections that sent garbage, or no point at all, and were closed to make room for others."""
         self.broken = 0
@@ -249,8 +256,29 @@ class StreamListener:
             if not self._hearing:
                 self._hearing = True
                 self._loop.call_soon(self._hear_suspects)
-        else:
+        elif self._turn_ends is None:
+            self._turn_ends = self._loop.time() + _TURN
+            self._loop.call_soon(self._next_turn)
             self._take(connection)
+        elif self._loop.time() < self._turn_ends:
+            self._take(connection)
+        else:
+            self._loop.remove_reader(connection.sock)
+            self._queue[connection] = None
+
+    def _next_turn(self) -> None:
+        """Read from those that found the last turn spent; who is readable meanwhile queues up behind them."""
+        deadline = self._loop.time() + _TURN
+        while self._queue and self._loop.time() < deadline:
+            connection = next(iter(self._queue))
+            del self._queue[connection]
+            if not (self._held or self._pipeline.saturated):
+                self._take(connection)
+            if connection in self._connections:
+                self._loop.add_reader(connection.sock, self._read, connection)
+        self._turn_ends = deadline if self._queue else None
+        if self._queue:
+            self._loop.call_soon(self._next_turn)
 
     def _hear_suspects(self) -> None:
         """Read from those that send garbage or shake hands, in turn, for a small part of each turn of the loop.
@@ -373,6 +401,7 @@ class StreamListener:
         self._suspects.pop(connection, None)
         self._silent.pop(connection, None)
         self._waiting.pop(connection, None)
+        self._queue.pop(connection, None)
         self._loop.remove_reader(connection.sock)
         shaken = connection not in self._shaking
         self._shaking.pop(connection, None)
@@ -390,16 +419,20 @@ class StreamListener:
         )
         self._sweep = self._loop.call_later(max(0.05, period), self._look_after_silent)
 
+    def _watched(self, connection: _Connection) -> bool:
+        """Whether the loop says when it can be read."""
+        return not any(connection in held for held in (self._parked, self._waiting, self._queue))
+
     def _look_after_silent(self) -> None:
         """Close connections that have been silent for too long, or were reset without a word from the loop.
 
         One timer for all of them: libuv stops watching a socket that has data and an error at once, and says nothing.
         """
         now, timeout = self._loop.time(), self._settings.idle_timeout
-        for connection in [c for c in self._shaking if c not in self._parked and c not in self._waiting]:
+        for connection in [c for c in self._shaking if self._watched(c)]:
             if connection.last < now - HANDSHAKE_SECONDS:
                 self._fail(connection)
-        for connection in [c for c in self._connections if c not in self._parked and c not in self._waiting]:
+        for connection in [c for c in self._connections if self._watched(c)]:
             if timeout and connection.last < now - timeout:
                 self._end(connection)
             elif connection.last < now - _SILENT and not (self._held or self._pipeline.saturated):
