@@ -25,8 +25,8 @@ from ingestd.wire.lines import PathLimits
 from ingestd.wire.seal import Level, Security, parse_auth_file, parse_level
 from ingestd.wire.typesdb import builtin_types, parse_types_db
 
-RESERVED_DESCRIPTORS: Final = 1536
-"""512 open block files, 1,000 HTTP connections and a few: a flood of connections must not take these."""
+RESERVED_DESCRIPTORS: Final = 536
+"""512 open block files and a few: a flood of connections must not take these, nor those of HTTP."""
 
 
 def store_settings(settings: Settings) -> StoreSettings:
@@ -47,7 +47,7 @@ def store_settings(settings: Settings) -> StoreSettings:
 def graphite_settings(settings: Settings) -> GraphiteSettings:
     """The Graphite listener's part of the settings."""
     graphite = settings.graphite
-    connections = min(graphite.max_connections, spare_descriptors() - _pickle_connections(settings))
+    connections = min(graphite.max_connections, spare_descriptors(settings) - _pickle_connections(settings))
     return GraphiteSettings(
         StreamSettings(settings.limits.line, connections, graphite.idle_timeout),
         _path_limits(settings),
@@ -64,7 +64,7 @@ def pickle_settings(settings: Settings) -> PickleSettings:
 
 def _pickle_connections(settings: Settings) -> int:
     """An eighth of the descriptors at most: the rest is for agents."""
-    return min(settings.pickle.max_connections, spare_descriptors() // 8) if settings.pickle.listen else 0
+    return min(settings.pickle.max_connections, spare_descriptors(settings) // 8) if settings.pickle.listen else 0
 
 
 def _path_limits(settings: Settings) -> PathLimits:
@@ -199,7 +199,7 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def spare_descriptors() -> int:
+def spare_descriptors(settings: Settings) -> int:
     """Descriptors for connections of clients: what block files, the journal and HTTP need is left out."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(soft - RESERVED_DESCRIPTORS, soft // 2)
+    return max(soft - RESERVED_DESCRIPTORS - settings.http.max_connections, soft // 2)
