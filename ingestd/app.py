@@ -1,7 +1,7 @@
 """The composition root: builds the daemon from its settings, starts it, and drains it in order.
 
-Start: lock and recovery, then listeners, then the HTTP face says "healthy". Drain: listeners first (what the kernel
-holds is still read), then a last checkpoint, then the HTTP face, then the journal.
+Start: lock, the HTTP face, which says "starting", recovery, listeners, then the HTTP face says "healthy". Drain:
+listeners first (what the kernel holds is still read), then a last checkpoint, then the HTTP face, then the journal.
 """
 
 from __future__ import annotations
@@ -120,13 +120,9 @@ class Daemon:
 
     async def start(self) -> None:
         """Recover and listen. Raises the floors' own errors, or OSError."""
-        opened = self._store.open()
+        self._store.lock()
         with contextlib.suppress(FileNotFoundError):
             (self._data / LISTENERS_FILE).unlink()
-        self.names.load(opened.ids, opened.blob, opened.offsets)
-        if self._prefixes.active:
-            self._prefixes.adopt(opened.ids, self.names.paths(opened.ids))
-        self._globs.refresh()
         try:
             self._events = EventLog(Files(), self._data / "events.log", self._settings.storage.events)
         except CorruptFileError as e:
@@ -134,13 +130,26 @@ class Daemon:
         self._notices = Notices(self._events, self._post)
         self._store.on_relief = self._relieved
         self._store.on_forget = self._forgotten
-        await self._listen()
         await self._serve_http()
+        try:
+            await self._loop.run_in_executor(None, self._recover)
+            await self._listen()
+        except BaseException:
+            if self._http is not None:
+                await self._http.stop()
+            raise
         self._tasks.append(self._loop.create_task(self._tick()))
         if self._settings.telemetry.own_series_interval:
             self._tasks.append(self._loop.create_task(self._own_series()))
         self._state = "running"
         self._announce()
+
+    def _recover(self) -> None:
+        opened = self._store.open()
+        self.names.load(opened.ids, opened.blob, opened.offsets)
+        if self._prefixes.active:
+            self._prefixes.adopt(opened.ids, self.names.paths(opened.ids))
+        self._globs.refresh()
 
     async def _listen(self) -> None:
         settings = self._settings
@@ -204,6 +213,7 @@ class Daemon:
             canonical_path=canonical_path,
             status=self.status,
             health=self.health,
+            starting=lambda: self._state == "starting",
             prometheus=self._prometheus,
             flush=self._flush,
             snapshot=self._snapshot,

@@ -91,6 +91,8 @@ class Deps:
     snapshot: Callable[[str], Awaitable[dict[str, Any]]] | None = None
     """Copies the store to a new directory and says what it holds; ServeError where that cannot be."""
     guard: Guard = field(default_factory=Guard)
+    starting: Callable[[], bool] = lambda: False
+    """Whether nothing but ``health`` can be asked yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,9 @@ def make_app(
     scopes: dict[str, str] = {}
     access = Access(deps.guard, scopes)
     refuse = _refuse((QueryError, *deps.refusals))
-    app = web.Application(client_max_size=limits.body, middlewares=[_watch, refuse, access.middleware, _check_head])
+    app = web.Application(
+        client_max_size=limits.body, middlewares=[_watch, refuse, _when_started(deps), access.middleware, _check_head]
+    )
     app[BODIES] = Bodies(limits.bodies)
     app.on_response_prepare.append(_add_headers)
     events = EventHandlers(deps, limits)
@@ -136,6 +138,18 @@ def _refuse(refusals: tuple[type[Exception], ...]) -> Any:
         except Exception:
             logger.exception("no answer to %s %s", request.method, request.path)
             return web.Response(status=500, text="internal error; the log has more")
+
+    return middleware
+
+
+def _when_started(deps: Deps) -> Any:
+    """The middleware that answers 503 until there is something to ask."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: _Next) -> web.StreamResponse:
+        if deps.starting() and request.path.rstrip("/") != "/health":
+            raise ServeError(503, "starting")
+        return await handler(request)
 
     return middleware
 

@@ -40,7 +40,7 @@ class Opened:
 
 
 class Home:
-    """The files of a store. Only the lock is taken before :meth:`open`."""
+    """The files of a store. Nothing but the lock is touched before :meth:`open`."""
 
     def __init__(
         self,
@@ -73,10 +73,15 @@ class Home:
         """Add to the damage."""
         self._notes.append(what)
 
-    def open(self) -> Opened:
-        """Lock the directory and read registry and manifest. Raises StorageError or OSError."""
+    def lock(self) -> None:
+        """Make the directory, and take it for this process. Raises StorageError or OSError."""
         make_durably(self._files, self._directory)
         self._lock = self._files.lock(self._directory / "lock")
+
+    def open(self) -> Opened:
+        """Read registry and manifest; locks unless :meth:`lock` was called. Raises StorageError or OSError."""
+        if self._lock < 0:
+            self.lock()
         try:
             return self._open()
         except BaseException:

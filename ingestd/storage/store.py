@@ -106,8 +106,12 @@ class Store:
 
     # -- start and stop ------------------------------------------------------------------------------------------------
 
+    def lock(self) -> None:
+        """Take the directory, which :meth:`open` does as well. Raises StorageError if another process holds it."""
+        self._home.lock()
+
     def open(self) -> NameBlob:
-        """Lock, recover, and start the threads; gives the names of all series. Blocks.
+        """Lock, recover, and start the threads; gives the names of all series. Blocks, in any thread.
 
         Raises StorageError if another process holds the directory or a file cannot be used.
         """

@@ -321,3 +321,20 @@ async def test_the_runner_takes_its_options(fakes):
     runner = web.AppRunner(make_app(fakes.deps()), **runner_options(idle=5, line=10_000))
     await runner.setup()
     await runner.cleanup()
+
+
+# --- start ---------------------------------------------------------------------------------------------------------
+
+
+async def test_while_it_starts_health_says_so_and_nothing_else_is_asked(fakes):
+    starting = True
+    fakes.healthy = False
+    app = make_app(replace(fakes.deps(), starting=lambda: starting))
+    async with TestClient(TestServer(app)) as client:
+        assert await answer(await client.get("/health"), 503) == "draining"
+        for path in ("/render?target=a", "/metrics/find?query=*", "/status", "/metrics", "/events/get_data"):
+            response = await client.get(path)
+            assert await answer(response, 503) == "starting"
+            assert response.headers["Retry-After"] == "1"
+        starting = False
+        await answer(await client.get("/status"))

@@ -1,13 +1,20 @@
 """Starts that cannot be say why and leave nothing behind; SIGTERM under load loses nothing."""
 
+import asyncio
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
+
+from ingestd.app import Daemon
+from ingestd.config import Settings
+from ingestd.storage.store import Store
 
 
 def serve(*options):
@@ -72,3 +79,39 @@ def test_sigterm_under_load_keeps_what_was_stored(daemon, wait_until):
     d.start()
     assert len(d.render("load.*", start=now - 10, end=now, now=now)) >= min(stored, 20_000)
     assert d.status()["replayed"] == 0
+
+
+def ask(address, path):
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=30) as answered:
+            return answered.status, answered.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+async def test_http_answers_while_the_store_recovers(tmp_path, monkeypatch):
+    """A load balancer's check is told to wait; nothing listens for points before they can be taken."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    class Slow(Store):
+        def open(self):
+            reached.set()
+            assert go_on.wait(60)
+            return super().open()
+
+    monkeypatch.setattr("ingestd.app.Store", Slow)
+    free = {name: {"listen": ["127.0.0.1:0"]} for name in ("graphite", "collectd", "http")}
+    daemon = Daemon(Settings.model_validate({"server": {"data": tmp_path / "data"}, "pickle": {"listen": []}, **free}))
+    start = asyncio.create_task(daemon.start())
+    await asyncio.to_thread(reached.wait, 60)
+    ((name, address),) = daemon.listening
+    assert name == "http"
+    assert await asyncio.to_thread(ask, address, "/health") == (503, "starting")
+    assert await asyncio.to_thread(ask, address, "/render?target=a") == (503, "starting")
+    assert not (tmp_path / "data" / "listeners.json").exists()
+    go_on.set()
+    await start
+    try:
+        assert await asyncio.to_thread(ask, address, "/health") == (200, "ok")
+    finally:
+        await daemon.drain()
