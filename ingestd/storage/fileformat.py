@@ -185,6 +185,11 @@ def pack_log_record(kind: int, n: int, number: int, parts: Sequence[bytes]) -> b
     return LOG_RECORD.pack(*fields, crc) + body
 
 
+def record_kind(record: bytes) -> int:
+    """The kind of a record that :func:`pack_log_record` made."""
+    return int(LOG_RECORD.unpack_from(record)[2])
+
+
 class LogRecord(NamedTuple):
     """A valid record of a log: ``kind``, ``n`` and ``number`` mean what the log says, ``body`` is a view."""
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from ingestd.storage.journal_thread import Durability, Entry, Group, JournalFile, JournalThread, NamesFile
+from ingestd.storage.journal_thread import Durability, Entry, Group, JournalFile, JournalThread
+from ingestd.storage.registry import Log
 
 GROUP_SIZE: Final = 256 << 10
 GROUP_SECONDS: Final = 0.002
@@ -46,7 +47,7 @@ class HandOver:
         self.on_relief: Callable[[], None] | None = None
         """Called when :attr:`saturated` turns False."""
 
-    def begin(self, journal: JournalFile, names: NamesFile, durability: Durability) -> None:
+    def begin(self, journal: JournalFile, names: Log, durability: Durability) -> None:
         """Start the thread that writes to these files."""
         self._thread = JournalThread(journal, names, durability, self._on_done)
         self._thread.start()

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol
 
 from ingestd.points import Ids, Times, Values
+from ingestd.storage import registry
 from ingestd.storage.layout import Key
 from ingestd.telemetry import Books
 
@@ -75,17 +76,11 @@ class JournalFile(Protocol):
     def cut(self, lsn: int) -> None: ...
 
 
-class NamesFile(Protocol):
-    """The registry's log as this thread uses it."""
-
-    def append_durably(self, records: Sequence[bytes]) -> None: ...
-
-
 class JournalThread:
     """Writes groups in order; ``done(group)`` is called on this thread once a group counts as stored."""
 
     def __init__(
-        self, journal: JournalFile, names: NamesFile, durability: Durability, done: Callable[[Group], None]
+        self, journal: JournalFile, names: registry.Log, durability: Durability, done: Callable[[Group], None]
     ) -> None:
         self._journal = journal
         self._names = names
@@ -177,7 +172,7 @@ class JournalThread:
     def _write(self, groups: list[Group]) -> None:
         names = [n for g in groups for n in g.names]
         if names:
-            self._names.append_durably(names)
+            registry.append(self._names, names)
             for group in groups:
                 group.names = []
         entries = [e for g in groups for e in g.entries]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import groupby
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingestd.points import Ids
-from ingestd.storage.fileformat import LogRecord, pack_log_record, pad8
+from ingestd.storage.fileformat import LogRecord, pack_log_record, pad8, record_kind
 from ingestd.storage.schema import METHODS
 
 LAYOUT: Final = 1
@@ -24,12 +25,21 @@ FORGET: Final = 4
 SKIP: Final = 5
 CHANGE: Final = 6
 RULES: Final = 7
+_RANKS: Final = {LAYOUT: 0, PROFILE: 0, RULES: 2}
+"""Records that others depend on come to the disk before these; all that are not named have rank 1."""
 _PAIR: Final = struct.Struct("<QQ")
 _FACTOR: Final = struct.Struct("<d")
 IDS_MAX: Final = 1 << 28
 """Ids of a registry, given and lost: half a gigabyte a column. A record that says more is not believed."""
 _UNUSABLE: Final = (ValueError, OverflowError, struct.error)
 """What fields raise that no encoder has written, under a right checksum."""
+
+
+class Log(Protocol):
+    """A log that is appended to."""
+
+    def append_durably(self, records: Sequence[bytes]) -> None:
+        """Append and sync. Raises OSError with the log as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,20 @@ def encode_rules(fingerprint: str) -> bytes:
 def encode_skip(first: int, n: int) -> bytes:
     """``n`` ids from ``first`` on that belong to nobody any more."""
     return pack_log_record(SKIP, n, first, [])
+
+
+def append(log: Log, records: Sequence[bytes]) -> None:
+    """Append records of this registry to its log, durably. Raises OSError; what was appended may be appended again.
+
+    A record is written after those that it depends on are synced: power that is lost midway keeps any of the sectors
+    that were not, and a series whose layout is missing would look like damage.
+    """
+    for _, together in groupby(sorted(records, key=_rank), _rank):
+        log.append_durably(list(together))
+
+
+def _rank(record: bytes) -> int:
+    return _RANKS.get(record_kind(record), 1)
 
 
 def encode_all(loaded: Loaded) -> list[bytes]:

@@ -31,7 +31,7 @@ from ingestd.storage.journal import SEGMENT_BYTES
 from ingestd.storage.journal_thread import Durability, Entry
 from ingestd.storage.layout import Key
 from ingestd.storage.plan import Planned, Planner
-from ingestd.storage.registry import NameBlob, encode_forget, encode_rules
+from ingestd.storage.registry import NameBlob, append, encode_forget, encode_rules
 from ingestd.storage.series import Rules, SeriesTable
 from ingestd.storage.snapshot import Copied
 from ingestd.storage.view import View
@@ -154,7 +154,7 @@ class Store:
             plan = self._plan(whole=True).plan
             self._apply(carry_out(plan, self.series, self._home, self._home))
         records, changed = self.series.match_again(names, self._rules)
-        self._home.registry.append_durably([*records, encode_rules(self._fingerprint)])
+        append(self._home.registry, [*records, encode_rules(self._fingerprint)])
         self._intake.count_members(self.series.layout_of[: len(self.series)])
         if changed:
             log.warning("the schema rules have changed", extra={"series": changed})

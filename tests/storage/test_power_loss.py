@@ -21,10 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestd.points import Batch
-from ingestd.storage import home, manifest, plan
+from ingestd.storage import home, manifest, plan, registry
+from ingestd.storage.errors import CorruptFileError
 from ingestd.storage.events import EventLog
+from ingestd.storage.fileformat import REGISTRY_MAGIC
 from ingestd.storage.files import Files
 from ingestd.storage.journal_thread import Durability, JournalThread
+from ingestd.storage.logfile import LogFile, read_log
 from ingestd.storage.schema import Archive, Schema
 from ingestd.storage.store import Store, StoreSettings
 from tests.storage.power import MANNERS, Crash, Recording
@@ -521,3 +524,32 @@ def test_power_loss_in_any_life(directory, small, effort, figure, policy):
 
     lives()
     figure(f"{count} crash states of lives made up by hypothesis, fsync = {policy}")
+
+
+def test_no_series_is_on_disk_before_its_layout(tmp_path):
+    """Any sectors of an append may be there without the others: none refers to what is not."""
+    files = Recording(tmp_path / "log")
+    (tmp_path / "log").mkdir()
+    log = LogFile(files, tmp_path / "log" / "registry.log", REGISTRY_MAGIC)
+    log.load()
+    some = [f"a.long.name.of.a.series.{i:04}" for i in range(40)]
+    for number in range(3):
+        columns = np.full(len(some), number, np.uint16)
+        definitions = [registry.encode_layout(number, [(10, 60 + number)]), registry.encode_profile(number, "last", 0)]
+        created = registry.encode_create(number * len(some), columns, columns, some)
+        registry.append(log, [*definitions, created, registry.encode_rules(f"rules {number}")])
+    log.close()
+    for upto, seed in itertools.product(range(len(files.ops) + 1), range(30)):
+        left = tmp_path / "left"
+        Crash(files.ops[:upto], "sectors", Random(seed)).build(left)
+        if (left / "registry.log").exists():
+            try:
+                found, _, _ = read_log(Files(), left / "registry.log", REGISTRY_MAGIC)
+            except CorruptFileError:
+                found = []
+            loaded = registry.decode(found, ())
+            assert loaded.incomplete is None
+            assert loaded.damage == []
+            if loaded.rules:
+                assert len(loaded.layout) >= len(some) * (int(loaded.rules[-1]) + 1)
+        shutil.rmtree(left)
