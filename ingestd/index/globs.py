@@ -36,6 +36,9 @@ VISITS_MAX: Final = 5_000_000
 RESULTS_MAX: Final = 1_000_000
 """Nodes that one search may give: about 300 MB of answer."""
 
+WILDCARDS_MAX: Final = 32_768
+"""Characters of a node's texts that have wildcards, all together: 1,000 hosts of 30, which take 0.2 s to prepare."""
+
 _TAGGED: Final = b"_tagged"
 _MERGE_RATIO: Final = 4
 _DEAD_SHARE: Final = 8
@@ -113,9 +116,12 @@ def _translated(glob: str) -> str:
 def _level(part: str) -> _Level:
     variants = expand_braces(part)
     globs = [v for v in variants if _is_glob(v) and v != "**"]
+    if sum(map(len, globs)) > WILDCARDS_MAX:
+        raise FindLimitError(f"the texts with wildcards of a node have more than {WILDCARDS_MAX} characters")
     everything = "*" in globs
     match = re.compile("|".join(map(_translated, globs))).match if globs and not everything else None
-    literals = tuple(v.encode() for v in variants if not _is_glob(v))
+    # Where every node is taken, what is left is to take none: the empty choice of ``{*,}``.
+    literals = tuple(v.encode() for v in variants if not (_is_glob(v) or (everything and v)))
     prefix = _GLOB_CHARACTER.split(globs[0], maxsplit=1)[0] if len(globs) == 1 else ""
     return _Level(literals, match, prefix.encode(), everything, "**" in variants)
 
@@ -183,13 +189,12 @@ def _walk(segment: Segment, levels: list[_Level], visits: _Visits) -> list[Range
             if level.everything or level.match:
                 visits.spend(segment.count(node))
                 found += segment.children(node, level.match, level.prefix)
-            if not level.everything:
-                for name in level.literals:
-                    child = segment.child(node, name) if name else node
-                    if child is not None:
-                        found.append(child)
+            for name in level.literals:
+                child = segment.child(node, name) if name else node
+                if child is not None:
+                    found.append(child)
         visits.spend(len(nodes) * len(level.literals))
-        several = level.any_depth + bool(level.match) + len(level.literals) > 1
+        several = level.any_depth + (level.everything or bool(level.match)) + len(level.literals) > 1
         nodes = list(dict.fromkeys(found)) if several else found
     return nodes
 
