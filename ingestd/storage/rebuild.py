@@ -66,12 +66,17 @@ class Past:
         """Whether every record from ``lsn`` on is there."""
         return 0 <= self._unbroken <= lsn
 
+    def knows(self, key: Key) -> bool:
+        """Whether the block's layout is there and has its archive; one that stands in for a lost layout may not."""
+        layouts = self._series.layouts
+        return key.layout < len(layouts) and key.archive < len(layouts[key.layout].archives)
+
     def outlived(self, key: Key, files: Collection[Key], now: int) -> bool:
         """Whether a block is older than its archive keeps, by the newest of the points that ``files`` and this hold."""
         layouts = self._series.layouts
-        if key.layout >= len(layouts):
+        if not self.knows(key):
             return False
-        ends = [layouts[k.layout].span(k)[0] for k in files if k.layout < len(layouts)]
+        ends = [layouts[k.layout].span(k)[0] for k in files if self.knows(k)]
         horizon = min(now, max([self.newest, *ends]))
         return layouts[key.layout].span(key)[1] <= horizon - layouts[key.layout].archives[key.archive].retention
 
@@ -84,9 +89,9 @@ class Past:
         for key, last in self.last.items():
             if key in state.files or key in expired:
                 continue
-            layout = self._series.layouts[key.layout]
             if not self.outlived(key, state.files, now):
                 continue
+            layout = self._series.layouts[key.layout]
             coarser = [] if key.archive + 1 == len(layout.archives) else layout.covering(key, key.archive + 1)
             refs = [state.files.get(Key(key.layout, key.archive + 1, block)) for block in coarser]
             if all(ref is not None and ref.complete and ref.lsn > last for ref in refs):

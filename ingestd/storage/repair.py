@@ -246,7 +246,7 @@ class _Repair:
 
     def _mend_blocks(self, state: manifest.State, past: Past) -> manifest.State:
         live, expired = dict(state.files), dict(state.expired)
-        strange = [k for k in live if k.layout >= len(self._series.layouts) or k.layout in self._mended.stand_ins]
+        strange = [k for k in live if not past.knows(k) or k.layout in self._mended.stand_ins]
         for key in strange:
             self._outcome.lost.append(f"{self._blocks.path(key, live[key].generation)}: its layout is lost")
             expired[key] = live.pop(key)

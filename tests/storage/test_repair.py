@@ -330,3 +330,18 @@ def test_a_repair_that_is_interrupted_can_be_run_again(small, tmp_path):
         else:
             break
     assert 4 < turn < 29
+
+
+@pytest.mark.parametrize("archive", [0, 1, 2])
+def test_a_lost_layout_a_lost_block_and_a_broken_manifest(small, tmp_path, archive):
+    """What stands in for the layout has no archive for some of the blocks."""
+    directory, opened, truth = small
+    records, _, _ = read_log(Files(), directory / "registry.log", REGISTRY_MAGIC)
+    flip(directory / "registry.log", 8 * (next(r for r in records if r.kind == registry.LAYOUT).offset + 45))
+    block(directory, archive, 0).unlink()
+    for at in range(20, (directory / "manifest.log").stat().st_size, 200):
+        copy = tmp_path / f"copy{at}"
+        shutil.copytree(directory, copy)
+        flip(copy / "manifest.log", 8 * at)
+        outcome, _ = mend((copy, opened, truth))
+        assert outcome.lost
