@@ -1,11 +1,11 @@
-FROM python:3.13-slim-bookworm AS build
+FROM python:3.13-bookworm AS build
 WORKDIR /src
 COPY requirements ./requirements
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
  && python -m venv /opt/ingestd \
  && /opt/ingestd/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ingestd ./ingestd
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /opt/wheels . \
  && /opt/ingestd/bin/pip install --no-cache-dir --no-deps --no-index /opt/wheels/*.whl

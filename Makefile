@@ -51,7 +51,7 @@ lock: $(TOOLS_STAMP)
 audit: $(TOOLS_STAMP)
 	$(TOOLS)/bin/python requirements/audit.py requirements/dev.txt requirements/tools.txt
 
-$(STAMP): pyproject.toml requirements/build.txt requirements/dev.txt
+$(STAMP): pyproject.toml setup.py requirements/build.txt requirements/dev.txt $(wildcard ingestd/_speed/*.p[xy][xd])
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/build.txt
 	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation --requirement requirements/dev.txt

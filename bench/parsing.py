@@ -28,7 +28,7 @@ def lines(size: Size) -> Iterator[Figure]:
 
     def parse(parts: list[bytes]) -> None:
         for part in parts:
-            parse_lines(part, names, NOW, limits)
+            parse_lines(part, names.table, NOW, limits)
 
     for name, fleet, order in (
         ("lines, known series in order", known, None),

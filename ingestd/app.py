@@ -22,6 +22,7 @@ from typing import Any, Final
 import uvloop
 
 from ingestd import __version__
+from ingestd._speed import COMPILED
 from ingestd.build import (
     access,
     graphite_settings,
@@ -71,7 +72,7 @@ DRAIN_SECONDS: Final = 60.0
 FLUSH_SECONDS: Final = 30.0
 """How long POST /flush waits before it answers that the checkpoint goes on."""
 LISTENERS_FILE: Final = "listeners.json"
-PARSER: Final = "pure Python and numpy"
+PARSER: Final = "compiled" if COMPILED else "pure Python and numpy"
 
 
 class Daemon:
@@ -397,6 +398,10 @@ async def _main(settings: Settings) -> int:
     except (ConfigError, IngestError, StorageError, WireError, OSError) as e:
         log.error("cannot start: %s", e)
         return 1
+    if not COMPILED:
+        log.warning(
+            "the compiled kernels are missing: each line takes many times the CPU; a C compiler at install mends it"
+        )
     log.info("ready", extra={"version": __version__, "parser": PARSER})
     await stop.wait()
     await daemon.drain()

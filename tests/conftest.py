@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from ingestd._speed import COMPILED
+
 SOAK = os.environ.get("INGESTD_SOAK") == "1"
 _FIGURES = pytest.StashKey[list[str]]()
 
@@ -22,6 +24,19 @@ def _require(program):
 def require():
     """``require(program)``: its file; skips without it, or fails where INGESTD_REQUIRE_SERVICES=1."""
     return _require
+
+
+@pytest.fixture(scope="session")
+def require_kernels():
+    """``require_kernels()``: skips without the compiled kernels, or fails where INGESTD_REQUIRE_SERVICES=1."""
+
+    def require():
+        if not COMPILED:
+            if os.environ.get("INGESTD_REQUIRE_SERVICES") == "1":
+                pytest.fail("the kernels are not compiled, and INGESTD_REQUIRE_SERVICES=1 says that they must be")
+            pytest.skip("the kernels are not compiled")
+
+    return require
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Path <-> id: the name table.
 
-One dict from spelling to id answers the parsers, so that ``map(names.get, spellings)`` runs in C. It holds the
+One table from spelling to id (a dict, or its compiled twin) answers the parsers, without Python between. It holds the
 canonical spelling of every series (its path in UTF-8) and, up to a bound, other spellings of it (``a..b`` for ``a.b``).
-A path is kept once, as the very bytes object that is the dict's key; texts are decoded when somebody asks.
+A path is kept as bytes; texts are decoded when somebody asks.
 
 Ids ascend and are never used again. The event loop alone changes the table; other threads may read it. Whoever keeps
 an order over the names (:mod:`ingestd.index.globs`, :mod:`ingestd.index.tags`) follows two append-only lists, and so
@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ingestd._speed import Table
 from ingestd.points import Ids
 
 ALIASES_MIN: Final = 65_536
@@ -38,7 +39,8 @@ class Names:
     """The table of names. Spellings are bytes, paths are text, ids are integers below 2**32 - 1."""
 
     def __init__(self, aliases_min: int = ALIASES_MIN) -> None:
-        self._ids: dict[bytes, int] = {}
+        self._ids = self.table = Table()
+        """From every spelling, canonical or not, to its id: what parsers are given."""
         self._aliases: dict[bytes, int] = {}
         self._aliases_of: dict[int, list[bytes]] = {}
         self._aliases_min = aliases_min
@@ -50,7 +52,7 @@ class Names:
         self.renamed: list[int] = []
         """Ids that were given another name, in order. Grows at its end."""
         self.get = self._ids.get
-        """``get(spelling) -> id | None``, over canonical and other spellings; the dict's own bound method."""
+        """``get(spelling) -> id | None``, over canonical and other spellings; the table's own bound method."""
 
     def __len__(self) -> int:
         return self._count
@@ -78,14 +80,13 @@ class Names:
         first, last = int(ids[0]), int(ids[-1])
         if first < len(self.keys) or not bool(np.all(ids[1:] > ids[:-1])):
             raise ValueError("ids must ascend and be above all before")
-        new = dict(zip(keys, ids.tolist(), strict=True))
-        if len(new) != len(keys):
+        if len(set(keys)) != len(keys):
             raise NameTakenError("a path is given twice")
-        for key in new.keys() & self._ids.keys():
+        for key in [key for key in keys if key in self._ids]:
             if key not in self._aliases:
                 raise NameTakenError(f"the path {key.decode()!r} is taken")
             self._forget_alias(key)
-        self._ids.update(new)
+        self._ids.add(keys, ids)
         self._count += len(keys)
         # A reader in another thread must see a key at its final place, so the holes come first.
         self.keys.extend([None] * (first - len(self.keys)))
@@ -93,7 +94,7 @@ class Names:
             self.keys.extend(keys)
             return
         placed: list[bytes | None] = [None] * (last - first + 1)
-        for key, id_ in new.items():
+        for key, id_ in zip(keys, ids.tolist(), strict=True):
             placed[id_ - first] = key
         self.keys.extend(placed)
 

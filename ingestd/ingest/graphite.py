@@ -129,7 +129,7 @@ class GraphiteListener:
         return LineSplitter(self._settings.stream.line)
 
     def _parse(self, lines: bytes) -> Parsed:
-        return parse_lines(lines, self._pipeline.names, self._pipeline.clock(), self._settings.paths)
+        return parse_lines(lines, self._pipeline.names.table, self._pipeline.clock(), self._settings.paths)
 
     def _take(self, datagrams: Datagrams) -> None:
         parts: list[tuple[Parsed, Source]] = []

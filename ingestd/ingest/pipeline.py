@@ -29,6 +29,10 @@ _SPELLING: Final = 512
 class NameIndex(NameTable, Protocol):
     """The index as seen from here: ids of spellings and of canonical paths (UTF-8)."""
 
+    @property
+    def table(self) -> NameTable:
+        """What parsers ask."""
+
     def add(self, ids: Ids, paths: Sequence[str]) -> None: ...
     def remember(self, spelling: bytes, series: int, /) -> None: ...
     def path(self, series: int, /) -> str: ...

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ingestd._speed import Table, parse_compiled
 from ingestd.points import UNKNOWN, Batch, NameTable, NewName, Parsed, Times, Values, empty_batch
 
 _FIELDS = re.compile(rb"[^ \t]+").findall
@@ -154,11 +155,22 @@ def parse_lines(data: bytes, names: NameTable, now: int, limits: PathLimits) -> 
 
     Equal, on any bytes, to :func:`parse_line` of every line followed by :func:`canonical_path` of every spelling
     that ``names`` does not hold. ``now`` in seconds stands in for the timestamp -1. Nothing of ``data`` is kept.
+    Compiled where ``names`` is a compiled table.
     """
     if not data:
         return Parsed(empty_batch())
     if data[-1] != _LF:
         data += b"\n"
+    if parse_compiled is not None and isinstance(names, Table):
+        ids, timestamps, values, unknown, refused = parse_compiled(data, names, now, parse_line)
+        if not unknown:
+            return Parsed(Batch(ids, timestamps, values), [], refused)
+        return _with_unknown(Batch(ids, timestamps, values), unknown, limits, refused)
+    return _parse_vectorised(data, names, now, limits)
+
+
+def _parse_vectorised(data: bytes, names: NameTable, now: int, limits: PathLimits) -> Parsed:
+    """:func:`parse_lines` of whole lines in numpy."""
     rejected: Counter[str] = Counter()
     if len(data) <= FEW_BYTES:
         return _resolve(_read_few(data, now, rejected), names, limits, rejected)
@@ -355,24 +367,30 @@ def _resolve(columns: _Columns, names: NameTable, limits: PathLimits, rejected: 
         found = list(map(names.get, spellings))
     else:
         return Parsed(Batch(known, timestamps, values), [], dict(rejected))
+    missing = [row for row, series in enumerate(found) if series is None]
+    ids = np.array([UNKNOWN if series is None else series for series in found], np.uint32)
+    batch = Batch(ids, timestamps, values)
+    return _with_unknown(batch, [(row, spellings[row]) for row in missing], limits, dict(rejected))
+
+
+def _with_unknown(
+    batch: Batch, missing: list[tuple[int, bytes]], limits: PathLimits, rejected: dict[str, int]
+) -> Parsed:
+    """``batch`` with the paths of its ``missing`` (row, spelling), without the rows whose spelling cannot be one."""
     paths: dict[bytes, str | None] = {}
     unknown: list[NewName] = []
-    kept = np.ones(len(found), np.bool_)
-    refused = 0
-    for row, (series, spelling) in enumerate(zip(found, spellings, strict=True)):
-        if series is not None:
-            continue
+    refused: list[int] = []
+    for row, spelling in missing:
         if spelling not in paths:
             paths[spelling] = canonical_path(spelling, limits)
         path = paths[spelling]
-        found[row] = UNKNOWN
         if path is None:
-            kept[row] = False
-            refused += 1
+            refused.append(row)
         else:
-            unknown.append(NewName(row - refused, spelling, path))
-    ids = np.array(found, np.uint32)
+            unknown.append(NewName(row - len(refused), spelling, path))
     if refused:
-        rejected["path"] += refused
-        ids, timestamps, values = ids[kept], timestamps[kept], values[kept]
-    return Parsed(Batch(ids, timestamps, values), unknown, dict(rejected))
+        rejected["path"] = rejected.get("path", 0) + len(refused)
+        kept = np.ones(len(batch), np.bool_)
+        kept[refused] = False
+        batch = Batch(batch.ids[kept], batch.timestamps[kept], batch.values[kept])
+    return Parsed(batch, unknown, rejected)

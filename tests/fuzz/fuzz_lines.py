@@ -12,6 +12,7 @@ import numpy as np
 from fuzz_mutate import Mutator
 from fuzz_target import GOLDEN, Target, dice
 
+from ingestd._speed import COMPILED, Table
 from ingestd.points import UNKNOWN, Parsed
 from ingestd.telemetry import REASONS
 from ingestd.wire import lines
@@ -76,6 +77,8 @@ class Lines(Target):
         finally:
             lines.FEW_BYTES, lines.FEW_VALUES = FEW
         check_parsed(parsed)
+        if COMPILED:
+            same_compiled(data, known, parsed)
         spelt = {series: spelling for spelling, series in known.items()}
         paths = {new.row: new.path for new in parsed.unknown}
         batch = parsed.batch
@@ -92,6 +95,17 @@ class Lines(Target):
         if roll & 0x3000 == 0:
             split(data, roll)
         return (passes, len(data) > FEW[0], min(len(found), 3), *sorted(rejected))
+
+
+def same_compiled(data: bytes, known: dict[bytes, int], parsed: Parsed) -> None:
+    """The compiled twin gives the same bits, also when it has seen these lines before."""
+    table = Table()
+    table.add(list(known), np.array(list(known.values()), np.uint32))
+    for _ in range(2):
+        other = parse_lines(data, table, NOW, LIMITS)
+        assert (other.unknown, other.rejected) == (parsed.unknown, parsed.rejected)
+        for column in ("ids", "timestamps", "values"):
+            assert getattr(other.batch, column).tobytes() == getattr(parsed.batch, column).tobytes()
 
 
 def by_reference(data: bytes) -> tuple[list[tuple[str, float, int]], dict[str, int]]:

@@ -22,6 +22,7 @@ class FakeNames(dict):
     def __init__(self) -> None:
         super().__init__()
         self.paths: list[str] = []
+        self.table = self
 
     def add(self, ids: Ids, paths: Sequence[str]) -> None:
         assert ids.tolist() == list(range(len(self.paths), len(self.paths) + len(paths)))

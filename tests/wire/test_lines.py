@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.points import UNKNOWN
+from ingestd._speed import Table
+from ingestd.points import UNKNOWN, NameTable, Parsed
 from ingestd.wire import lines
 from ingestd.wire.framing import LineSplitter
 from ingestd.wire.lines import Line, PathLimits, canonical_path, parse_line, parse_lines
@@ -23,14 +25,39 @@ LIMITS = PathLimits()
 Points = list[tuple[str, str, int]]
 
 
-@pytest.fixture(autouse=True, scope="module", params=["by size", "passes"])
-def way(request):
-    """Small input goes to the reference; here it also takes the passes over whole buffers."""
+@pytest.fixture(autouse=True, scope="module", params=["by size", "passes", "compiled"])
+def way(request, require_kernels):
+    """Small input goes to the reference; here it also takes the passes over whole buffers, and the compiled way."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "passes":
             patch.setattr(lines, "FEW_BYTES", 0)
             patch.setattr(lines, "FEW_VALUES", 0)
+        elif request.param == "compiled":
+            require_kernels()
+            patch.setattr(sys.modules[__name__], "table_of", compiled_table_of)
         yield
+
+
+def table_of(known: dict[bytes, int]) -> NameTable:
+    """What is handed to the parser."""
+    return known
+
+
+def compiled_table_of(known: dict[bytes, int]) -> NameTable:
+    table = Table()
+    for spelling, series in known.items():
+        table[spelling] = series
+    return table
+
+
+def parsed_twice(data: bytes, known: dict[bytes, int], limits: PathLimits = LIMITS) -> Parsed:
+    """What parse_lines gives, also when it has seen the same lines before."""
+    table = table_of(known)
+    first, again = parse_lines(data, table, NOW, limits), parse_lines(data, table, NOW, limits)
+    assert (first.unknown, first.rejected) == (again.unknown, again.rejected)
+    for name in ("ids", "timestamps", "values"):
+        assert getattr(first.batch, name).tobytes() == getattr(again.batch, name).tobytes()
+    return first
 
 
 def by_reference(data: bytes, limits: PathLimits = LIMITS) -> tuple[Points, dict[str, int]]:
@@ -52,7 +79,7 @@ def by_reference(data: bytes, limits: PathLimits = LIMITS) -> tuple[Points, dict
 
 def by_parse_lines(data: bytes, known: dict[bytes, int], limits: PathLimits = LIMITS) -> tuple[Points, dict[str, int]]:
     """The same by parse_lines, ids turned back into paths; checks what Parsed promises."""
-    parsed = parse_lines(data, known, NOW, limits)
+    parsed = parsed_twice(data, known, limits)
     batch = parsed.batch
     assert (batch.ids.dtype, batch.timestamps.dtype, batch.values.dtype) == (np.uint32, np.int64, np.float64)
     assert len(batch.ids) == len(batch.timestamps) == len(batch.values)
@@ -143,7 +170,7 @@ def test_any_chunking_gives_the_same_points(data: bytes, cuts: list[int]) -> Non
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_values_are_the_nearest_doubles(value: float) -> None:
     data = b"a %r 1700000000\n" % value
-    assert parse_lines(data, {b"a": 0}, NOW, LIMITS).batch.values[0].hex() == value.hex()
+    assert parsed_twice(data, {b"a": 0}).batch.values[0].hex() == value.hex()
 
 
 @given(
@@ -166,7 +193,7 @@ def test_a_canonical_path_is_its_own_canonical_path(spelling: str) -> None:
 
 
 def test_a_count_of_tokens_is_no_proof() -> None:
-    parsed = parse_lines(b"a.b 1\n7 9 3 4\n", {b"a.b": 0, b"9": 1}, NOW, LIMITS)
+    parsed = parsed_twice(b"a.b 1\n7 9 3 4\n", {b"a.b": 0, b"9": 1})
     assert len(parsed.batch) == 0
     assert parsed.rejected == {"malformed": 2}
 
@@ -177,7 +204,7 @@ def test_a_count_of_tokens_is_no_proof() -> None:
 )
 def test_paths_over_a_limit_are_refused(spelling: bytes, limits: PathLimits) -> None:
     assert canonical_path(spelling, limits) is None
-    assert parse_lines(spelling + b" 1 1700000000\n", {}, NOW, limits).rejected == {"path": 1}
+    assert parsed_twice(spelling + b" 1 1700000000\n", {}, limits).rejected == {"path": 1}
 
 
 def test_limits_are_inclusive_and_hold_for_the_canonical_path() -> None:
@@ -218,12 +245,12 @@ def test_timestamps(text: bytes, stamp: int) -> None:
 )
 def test_refused_lines(line: bytes, reason: str) -> None:
     assert parse_line(line, NOW) == reason
-    assert parse_lines(line, {}, NOW, LIMITS).rejected == {reason: 1}
+    assert parsed_twice(line, {}).rejected == {reason: 1}
 
 
 def test_the_columns_are_the_callers_own() -> None:
     data = b"".join(b"p%d %d.25 1700000000\n" % (i, i) for i in range(100))
-    batch = parse_lines(data, {b"p%d" % i: i for i in range(100)}, NOW, LIMITS).batch
+    batch = parsed_twice(data, {b"p%d" % i: i for i in range(100)}).batch
     assert batch.ids.flags.owndata
     assert batch.values.flags.owndata
     assert batch.timestamps.flags.owndata

@@ -1,0 +1,45 @@
+"""Compiled kernels beside their pure twins, which are the reference and do the same on any bytes.
+
+An install without a compiler has none of them and works; ``INGESTD_PURE=1`` leaves them out as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Columns: TypeAlias = tuple[
+    NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64], list[tuple[int, bytes]], dict[str, int]
+]
+"""Of some lines: ids, timestamps, values, (row, spelling) of those without an id, and lines refused by reason."""
+
+
+class PureTable(dict[bytes, int]):
+    """Spellings to ids: what the compiled table does, as a dict."""
+
+    def add(self, keys: Sequence[bytes], ids: NDArray[np.uint32]) -> None:
+        """Enter ``keys`` with their ``ids``; those that are there already get the new id."""
+        self.update(zip(keys, ids.tolist(), strict=True))
+
+
+def _kernel(module: str, name: str) -> Any:
+    """What a compiled module holds; None where there is none."""
+    if os.environ.get("INGESTD_PURE"):
+        return None
+    try:
+        return getattr(import_module(f"ingestd._speed.{module}"), name)
+    except ImportError:
+        return None
+
+
+Table: Final[type[PureTable]] = _kernel("table", "Table") or PureTable
+parse_compiled: Final[Callable[[bytes, PureTable, int, Callable[[bytes, int], Any]], Columns] | None] = _kernel(
+    "lines", "parse"
+)
+COMPILED: Final = parse_compiled is not None
+"""Whether the kernels are there."""

@@ -1,0 +1,13 @@
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestd._speed.table import Table
+
+def parse(
+    data: bytes,
+    table: Table,
+    now: int,
+    parse_line: Callable[[bytes, int], tuple[bytes, float, int] | str | None],
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64], list[tuple[int, bytes]], dict[str, int]]: ...

@@ -1,0 +1,22 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+
+cdef struct Entry:
+    uint64_t at  # where its spelling begins in the arena
+    uint32_t size  # bytes of it; GONE once it was taken out
+    uint32_t id
+    uint32_t next  # the entry that followed it on the wire last time; 0 = none
+
+
+cdef class Table:
+    cdef Entry* entries  # 1 to used; number 0 stands for none
+    cdef unsigned char* arena
+    cdef uint64_t* slots  # hash << 32 | entry; 0 = never used
+    cdef uint32_t used, room, living
+    cdef uint64_t mask, end, arena_room
+
+    cdef uint32_t find(self, const unsigned char* key, Py_ssize_t size) noexcept
+    cdef int put(self, const unsigned char* key, Py_ssize_t size, uint32_t id) except -1
+    cdef int grow(self) except -1
+    cdef int rebuild(self, uint64_t slots) except -1
+    cdef void place(self, uint32_t entry) noexcept

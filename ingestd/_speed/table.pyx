@@ -1,0 +1,178 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""A map from spellings to series ids that the other kernels read without making objects.
+
+An open-addressing hash table over one arena of bytes; the hash is Python's own for bytes, keyed by a secret of the
+process, so that nobody can choose names that collide. Each entry remembers which entry followed it on the wire: clients
+send their names in the same order every interval, so a parser compares the bytes of the expected name and hashes none.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memmove, memset
+
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX >= 0x030E0000
+    #define ingestd_hash(p, n) ((uint64_t)Py_HashBuffer((p), (n)))
+    #else
+    #define ingestd_hash(p, n) ((uint64_t)_Py_HashBytes((p), (n)))
+    #endif
+    """
+    uint64_t ingestd_hash(const void* p, Py_ssize_t n) noexcept nogil
+
+cdef uint32_t GONE = 0xFFFFFFFF
+cdef uint32_t FIRST_ROOM = 1024
+
+
+@cython.final
+cdef class Table:
+    """Spellings (bytes) to ids (integers below 2**32 - 1); what a dict does for the name table, and no more."""
+
+    def __cinit__(self):
+        self.mask = 2 * FIRST_ROOM - 1
+        self.room = FIRST_ROOM
+        self.arena_room = 64 * FIRST_ROOM
+        self.slots = <uint64_t*>calloc(self.mask + 1, sizeof(uint64_t))
+        self.entries = <Entry*>malloc(self.room * sizeof(Entry))
+        self.arena = <unsigned char*>malloc(self.arena_room)
+        if self.slots is NULL or self.entries is NULL or self.arena is NULL:
+            raise MemoryError
+        memset(self.entries, 0, sizeof(Entry))
+        self.used = 1
+
+    def __dealloc__(self):
+        free(self.slots)
+        free(self.entries)
+        free(self.arena)
+
+    def __len__(self):
+        return self.living
+
+    def __contains__(self, bytes key not None):
+        return self.find(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)) != 0
+
+    def __setitem__(self, bytes key not None, uint32_t id):
+        self.put(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), id)
+
+    def __delitem__(self, bytes key not None):
+        cdef uint32_t entry = self.find(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        if entry == 0:
+            raise KeyError(key)
+        # Its slot and number stay taken until the next rebuild, so that whoever remembers it finds nothing there.
+        self.entries[entry].size = GONE
+        self.living -= 1
+
+    def get(self, bytes key not None):
+        """The id of a spelling, or None."""
+        cdef uint32_t entry = self.find(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        return self.entries[entry].id if entry else None
+
+    def add(self, list keys not None, const uint32_t[::1] ids):
+        """Enter ``keys`` (bytes) with their ``ids``; those that are there already get the new id."""
+        cdef Py_ssize_t i, n = len(keys)
+        cdef bytes key
+        if ids.shape[0] != n:
+            raise ValueError(f"{ids.shape[0]} ids for {n} names")
+        for i in range(n):
+            key = <bytes?>keys[i]
+            self.put(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), ids[i])
+
+    @property
+    def nbytes(self):
+        """Bytes of memory that the table takes."""
+        return (self.mask + 1) * sizeof(uint64_t) + self.room * sizeof(Entry) + self.arena_room
+
+    cdef uint32_t find(self, const unsigned char* key, Py_ssize_t size) noexcept:
+        """The number of the entry of a spelling; 0 if there is none."""
+        cdef uint64_t hashed = ingestd_hash(key, size)
+        cdef uint32_t tag = <uint32_t>(hashed >> 32)
+        cdef uint64_t at = hashed & self.mask
+        cdef uint64_t slot = self.slots[at]
+        cdef Entry* entry
+        while slot:
+            if <uint32_t>(slot >> 32) == tag:
+                entry = &self.entries[<uint32_t>slot]
+                if entry.size == <uint64_t>size and memcmp(self.arena + entry.at, key, size) == 0:
+                    return <uint32_t>slot
+            at = (at + 1) & self.mask
+            slot = self.slots[at]
+        return 0
+
+    cdef int put(self, const unsigned char* key, Py_ssize_t size, uint32_t id) except -1:
+        cdef uint32_t number = self.find(key, size)
+        cdef unsigned char* arena
+        cdef uint64_t room
+        cdef Entry* entry
+        if number:
+            self.entries[number].id = id
+            return 0
+        if <uint64_t>size >= GONE:
+            raise OverflowError("a spelling of 4 GiB")
+        if self.used == self.room:
+            self.grow()
+        if self.end + size > self.arena_room:
+            room = 2 * self.arena_room if self.end + size <= 2 * self.arena_room else self.end + size
+            arena = <unsigned char*>realloc(self.arena, room)
+            if arena is NULL:
+                raise MemoryError
+            self.arena, self.arena_room = arena, room
+        entry = &self.entries[self.used]
+        entry.at, entry.size, entry.id, entry.next = self.end, <uint32_t>size, id, 0
+        memcpy(self.arena + self.end, key, size)
+        self.place(self.used)
+        self.end += size
+        self.used += 1
+        self.living += 1
+        return 0
+
+    cdef int grow(self) except -1:
+        """Make room for another entry: that of entries that are gone, or more."""
+        cdef Entry* entries
+        if self.living < self.used - self.used // 4:
+            self.rebuild(self.mask + 1)
+            return 0
+        if self.room > GONE // 2:
+            raise OverflowError("more spellings than 32 bits count")
+        entries = <Entry*>realloc(self.entries, 2 * <size_t>self.room * sizeof(Entry))
+        if entries is NULL:
+            raise MemoryError
+        self.entries, self.room = entries, 2 * self.room
+        self.rebuild(2 * (self.mask + 1))
+        return 0
+
+    cdef int rebuild(self, uint64_t wanted) except -1:
+        """Move the living entries together and place them anew. Numbers change: nobody is followed by anybody then."""
+        cdef uint64_t* slots = <uint64_t*>calloc(wanted, sizeof(uint64_t))
+        cdef uint32_t number, kept = 1
+        cdef uint64_t end = 0
+        cdef Entry* entry
+        cdef bint moved = self.living + 1 != self.used
+        if slots is NULL:
+            raise MemoryError
+        free(self.slots)
+        self.slots, self.mask = slots, wanted - 1
+        for number in range(1, self.used):
+            entry = &self.entries[number]
+            if entry.size == GONE:
+                continue
+            if moved:
+                # To the left only, so what has yet to be moved is never overwritten.
+                memmove(self.arena + end, self.arena + entry.at, entry.size)
+                self.entries[kept] = entry[0]
+                self.entries[kept].at, self.entries[kept].next = end, 0
+            end += entry.size
+            self.place(kept)
+            kept += 1
+        self.used, self.end = kept, end
+        return 0
+
+    cdef void place(self, uint32_t number) noexcept:
+        """Give an entry its slot."""
+        cdef Entry* entry = &self.entries[number]
+        cdef uint64_t hashed = ingestd_hash(self.arena + entry.at, entry.size)
+        cdef uint64_t at = hashed & self.mask
+        while self.slots[at]:
+            at = (at + 1) & self.mask
+        self.slots[at] = (hashed >> 32) << 32 | number
+
