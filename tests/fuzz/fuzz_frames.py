@@ -14,6 +14,7 @@ from fuzz_mutate import Mutator
 from fuzz_target import Target, dice
 
 from ingestd.wire.lines import PathLimits, canonical_path
+from ingestd.wire.opcodes import MARKS_MAX
 from ingestd.wire.pickle import FrameSplitter, parse_pickle
 
 LIMITS: Final = PathLimits()
@@ -95,7 +96,7 @@ def compare(data: bytes, taken: int, received: int) -> None:
         opcodes = list(pickletools.genops(data))
     except Exception:
         return
-    if any(opcode.name not in HARMLESS for opcode, _, _ in opcodes):
+    if any(opcode.name not in HARMLESS for opcode, _, _ in opcodes) or _open_marks(opcodes) > MARKS_MAX:
         return
     try:
         found = pickle.loads(data[: opcodes[-1][2] + 1])
@@ -105,6 +106,18 @@ def compare(data: bytes, taken: int, received: int) -> None:
     if isinstance(found, list | tuple) and received != 1:
         assert received == len(found)
     assert taken >= plain
+
+
+def _open_marks(opcodes: list[Any]) -> int:
+    """The most marks that are open at once; a pickler opens a few."""
+    depth = most = 0
+    for opcode, _, _ in opcodes:
+        if opcode.name == "MARK":
+            depth += 1
+        elif pickletools.markobject in opcode.stack_before:
+            depth -= 1
+        most = max(most, depth)
+    return most
 
 
 def _is_plain(one: Any) -> bool:
