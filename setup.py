@@ -5,7 +5,5 @@ from setuptools import Extension, setup
 KERNELS = ("lines", "table")
 
 setup(
-    ext_modules=[
-        Extension(f"ingestd._speed.{name}", [f"ingestd/_speed/{name}.pyx"], optional=True) for name in KERNELS
-    ]
+    ext_modules=[Extension(f"ingestd._speed.{name}", [f"ingestd/_speed/{name}.pyx"], optional=True) for name in KERNELS]
 )

@@ -47,7 +47,7 @@ from ingestd.ingest.pipeline import Pipeline, SeriesLimits
 from ingestd.ingest.sockets import Listener
 from ingestd.ingest.sources import IngestError
 from ingestd.notices import Notices
-from ingestd.own_series import OWN_BRANCH, own_values, record, resident_bytes
+from ingestd.own_series import OWN_BRANCH, memory_bytes, own_values, record
 from ingestd.points import Ids
 from ingestd.query.evaluate import Request, run
 from ingestd.query.grid import Series
@@ -269,7 +269,7 @@ class Daemon:
 
     def _watch_memory(self) -> None:
         limit = self._settings.limits.memory
-        crowded = bool(limit) and resident_bytes() > limit
+        crowded = bool(limit) and memory_bytes() > limit
         if crowded and not self._pipeline.crowded:
             log.error("memory is over limits.memory (%d bytes): new series are refused", limit)
         self._pipeline.crowded = crowded
@@ -337,7 +337,7 @@ class Daemon:
             "connections": self._connections(),
             "parser": PARSER,
             "uptime_seconds": round(time.time() - self._started, 1),
-            "memory_bytes": resident_bytes(),
+            "memory_bytes": memory_bytes(),
             "events": len(self._events),
             "events_lost": self._notices.lost,
             "damage": [*store["damage"], *self._events.damage],

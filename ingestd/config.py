@@ -208,7 +208,7 @@ class Limits(_Table):
     memory: Size = Field(
         0,
         ge=0,
-        description="Bytes of memory beyond which no new series are taken: names alone grow for ever; 0 = none.",
+        description="Bytes of memory, mapped files not counted, beyond which no new series are taken; 0 = none.",
     )
     names_per_second: float = Field(
         0.0,

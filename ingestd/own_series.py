@@ -26,7 +26,7 @@ def own_values(ledger: Mapping[str, Any], store: Mapping[str, Any]) -> dict[str,
         "unflushed": store["unflushed"],
         "ring_bytes": store["ring_bytes"],
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "memory_bytes": resident_bytes(),
+        "memory_bytes": memory_bytes(),
         "points.received": ledger["received"],
         "points.stored": ledger["stored"],
         "points.in_flight": ledger["in_flight"],
@@ -46,7 +46,8 @@ def record(values: Mapping[str, float], pipeline: Pipeline, store: Store) -> Non
     store.accept(Batch(ids, times, np.array(list(values.values()))), clock, None)
 
 
-def resident_bytes() -> int:
-    """Memory that this process has in RAM."""
+def memory_bytes() -> int:
+    """Memory that this process has in RAM, but for pages of mapped files, which the kernel takes back when it needs."""
     with Path("/proc/self/statm").open() as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        _, resident, shared, *_ = map(int, f.read().split())
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")

@@ -109,12 +109,7 @@ class Watch:
     def _look(self):
         began = time.monotonic()
         while not self._done.wait(0.5):
-            self.seen.append((time.monotonic() - began, self._daemon.status(), self._anonymous()))
-
-    def _anonymous(self):
-        """Bytes of memory that are no pages of files, which the kernel takes back as it likes."""
-        text = Path(f"/proc/{self._daemon.process.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("RssAnon")) << 10
+            self.seen.append((time.monotonic() - began, self._daemon.status()))
 
 
 def shown(name, seconds):
@@ -167,12 +162,12 @@ def test_three_times_what_it_can_take(daemon, tmp_path, effort, figure):
         answers = len(asker.seconds)
         assert answers >= 0.95 * (answers + len(asker.failures)), asker.failures[:5]
         figure(shown(name, asker.seconds))
-    for _, status, _ in watch.seen:
+    for _, status in watch.seen:
         assert status["memory_bytes"] <= BASE + status["ring_bytes"] + IN_FLIGHT + LATE_BUDGET
-    beside = [(at / seconds, anonymous - status["ring_bytes"]) for at, status, anonymous in watch.seen]
+    beside = [(at / seconds, status["memory_bytes"] - status["ring_bytes"]) for at, status in watch.seen]
     settled = max(size for at, size in beside if 1 / 3 < at < 2 / 3)
     late = max(size for at, size in beside if at > 2 / 3)
-    most = max(status["memory_bytes"] for _, status, _ in watch.seen)
+    most = max(status["memory_bytes"] for _, status in watch.seen)
     figure(
         f"at most {most >> 20} MiB of memory; without the ring and "
         f"mapped files {settled >> 20} MiB in the second third of the run and {late >> 20} MiB in the last one"
