@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Columns: TypeAlias = tuple[
-    NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64], list[tuple[int, bytes]], dict[str, int]
+    NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64], list[tuple[int, bytes, str | None]], dict[str, int]
 ]
-"""Of some lines: ids, timestamps, values, (row, spelling) of those without an id, and lines refused by reason."""
+"""Of some lines: ids, timestamps, values, (row, spelling, path if that is plain) of those without an id, and lines
+refused by reason."""
+
+Parse: TypeAlias = Callable[[bytes, "PureTable", int, Callable[[bytes, int], Any], int, int], Columns]
 
 
 class PureTable(dict[bytes, int]):
@@ -38,8 +41,6 @@ def _kernel(module: str, name: str) -> Any:
 
 
 Table: Final[type[PureTable]] = _kernel("table", "Table") or PureTable
-parse_compiled: Final[Callable[[bytes, PureTable, int, Callable[[bytes, int], Any]], Columns] | None] = _kernel(
-    "lines", "parse"
-)
+parse_compiled: Final[Parse | None] = _kernel("lines", "parse")
 COMPILED: Final = parse_compiled is not None
 """Whether the kernels are there."""

@@ -10,4 +10,8 @@ def parse(
     table: Table,
     now: int,
     parse_line: Callable[[bytes, int], tuple[bytes, float, int] | str | None],
-) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64], list[tuple[int, bytes]], dict[str, int]]: ...
+    length_max: int,
+    depth_max: int,
+) -> tuple[
+    NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64], list[tuple[int, bytes, str | None]], dict[str, int]
+]: ...

@@ -17,6 +17,7 @@ from ingestd._speed.table cimport Entry, Table
 import numpy as np
 
 cdef extern from "Python.h":
+    object PyUnicode_DecodeASCII(const char*, Py_ssize_t, const char*)
     double PyOS_string_to_double(const char*, char**, void*) except? -1.0
 
 cdef extern from "math.h" nogil:
@@ -39,13 +40,23 @@ cdef struct Columns:
     int64_t* times
     double* values
     Py_ssize_t n
+    Py_ssize_t length_max
+    Py_ssize_t depth_max
 
 
-def parse(bytes data not None, Table table not None, int64_t now, parse_line):
+cdef bint[256] PLAIN  # bytes of nodes that mean themselves
+for _place in range(256):
+    PLAIN[_place] = 0x21 <= _place < 0x7F and _place not in b"*?[]{};/."
+
+
+def parse(
+    bytes data not None, Table table not None, int64_t now, parse_line, Py_ssize_t length_max, Py_ssize_t depth_max
+):
     """All lines of ``data``: (ids uint32[n], timestamps int64[n], values float64[n], unknown, rejected).
 
-    ``unknown`` lists (row, spelling) where the table has no id and the row has 0xFFFFFFFF. ``rejected``: lines by
-    reason. ``parse_line`` is the reference's. A last line without LF is left out.
+    ``unknown`` lists (row, spelling, path) where the table has no id and the row has 0xFFFFFFFF; the path is None where
+    the reference has to tell. ``rejected``: lines by reason. ``parse_line`` is the reference's; a path has at most
+    ``length_max`` bytes and ``depth_max`` nodes. A last line without LF is left out.
     """
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
     cdef Py_ssize_t room = size // LEAST_LINE + 1
@@ -60,6 +71,7 @@ def parse(bytes data not None, Table table not None, int64_t now, parse_line):
         columns.values = <double*>(columns.times + room)
         columns.ids = <uint32_t*>(columns.values + room)
         columns.n = 0
+        columns.length_max, columns.depth_max = length_max, depth_max
         _read(data, size, table, now, parse_line, &columns, unknown, rejected)
         return (
             _array(columns.ids, columns.n * 4, np.uint32, columns.n),
@@ -151,7 +163,7 @@ cdef int _read(
             columns.ids[n] = table.entries[number].id
         else:
             columns.ids[n] = UNKNOWN
-            unknown.append((n, PyBytes_FromStringAndSize(<const char*>name, width)))
+            unknown.append((n, PyBytes_FromStringAndSize(<const char*>name, width), _path(name, width, columns)))
         n += 1
         previous = number
         at = stop + 1
@@ -181,9 +193,28 @@ cdef Text _odd(
                 columns.ids[n[0]] = table.entries[number].id
             else:
                 columns.ids[n[0]] = UNKNOWN
-                unknown.append((n[0], spelling))
+                unknown.append((n[0], spelling, None))
             n[0] += 1
     return stop + 1
+
+
+cdef object _path(Text name, Py_ssize_t size, Columns* limits):
+    """The canonical path of a name that is its own; None where the reference has to tell."""
+    cdef Py_ssize_t i, depth = 1
+    cdef bint dot = True
+    if size > limits.length_max:
+        return None
+    for i in range(size):
+        if PLAIN[name[i]]:
+            dot = False
+        elif name[i] == c"." and not dot:
+            dot = True
+            depth += 1
+        else:
+            return None
+    if dot or depth > limits.depth_max:
+        return None
+    return PyUnicode_DecodeASCII(<const char*>name, size, NULL)
 
 
 cdef inline Py_ssize_t _field(Text at, Text end) noexcept nogil:

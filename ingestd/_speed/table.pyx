@@ -9,7 +9,7 @@ send their names in the same order every interval, so a parser compares the byte
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 cdef extern from *:
     """
@@ -69,14 +69,25 @@ cdef class Table:
         return self.entries[entry].id if entry else None
 
     def add(self, list keys not None, const uint32_t[::1] ids):
-        """Enter ``keys`` (bytes) with their ``ids``; those that are there already get the new id."""
+        """Enter ``keys`` (bytes) with their ``ids``; those that are there already get the new id.
+
+        Series are made in the order in which their names first came: that is who will follow whom.
+        """
         cdef Py_ssize_t i, n = len(keys)
+        cdef uint32_t last = 0, used
         cdef bytes key
         if ids.shape[0] != n:
             raise ValueError(f"{ids.shape[0]} ids for {n} names")
         for i in range(n):
             key = <bytes?>keys[i]
+            used = self.used
             self.put(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), ids[i])
+            if self.used != used + 1 or not _is_one_field(key):
+                last = 0
+                continue
+            if last:
+                self.entries[last].next = used
+            last = used
 
     @property
     def nbytes(self):
@@ -176,3 +187,9 @@ cdef class Table:
             at = (at + 1) & self.mask
         self.slots[at] = (hashed >> 32) << 32 | number
 
+
+cdef inline bint _is_one_field(bytes key) noexcept:
+    """Whether a parser of lines would take the spelling whole: it expects none that holds a blank or LF."""
+    cdef const char* text = PyBytes_AS_STRING(key)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
+    return size and not (memchr(text, c" ", size) or memchr(text, c"\t", size) or memchr(text, c"\n", size))

@@ -200,23 +200,30 @@ class Pipeline:
         ids = batch.ids.copy()
         fresh: dict[str, list[NewName]] = {}
         for name in unknown:
+            path = name.path
+            found = fresh.get(path)
+            if found is not None:
+                found.append(name)
+                continue
             # A known path in another spelling, or created a moment ago from the same input.
-            canonical = name.path.encode()
-            series = self.names.get(canonical)
+            series = self.names.get(path.encode())
             if series is None:
-                fresh.setdefault(name.path, []).append(name)
+                fresh[path] = [name]
                 continue
             ids[name.row] = series
-            self._remember(name.spelling, canonical, series)
+            self._remember(name, series)
         paths, refused = self._admitted(fresh, clock, senders)
         if paths:
             created = self._store.create(paths, clock)
             self.adopt(created, paths)
+            rows: list[int] = []
+            numbers: list[int] = []
             for path, series in zip(paths, created.tolist(), strict=True):
-                canonical = path.encode()
                 for name in fresh[path]:
-                    ids[name.row] = series
-                    self._remember(name.spelling, canonical, series)
+                    rows.append(name.row)
+                    numbers.append(series)
+                    self._remember(name, series)
+            ids[rows] = numbers
         if not refused:
             return Batch(ids, batch.timestamps, batch.values)
         for path, reason in refused.items():
@@ -226,8 +233,9 @@ class Pipeline:
         senders.choose(kept)
         return Batch(ids[kept], batch.timestamps[kept], batch.values[kept])
 
-    def _remember(self, spelling: bytes, canonical: bytes, series: int) -> None:
-        if spelling != canonical and len(spelling) <= _SPELLING:
+    def _remember(self, name: NewName, series: int) -> None:
+        spelling = name.spelling
+        if len(spelling) <= _SPELLING and spelling != name.path.encode():
             self.names.remember(spelling, series)
 
     def _admitted(

@@ -202,7 +202,7 @@ class SchemaRules:
     def __init__(self, schemas: Sequence[SchemaRule] = (), aggregation: Sequence[AggregationRule] = ()) -> None:
         self._schemas = [(rule.pattern.search, rule) for rule in schemas]
         self._aggregation = [(rule.pattern.search, rule) for rule in aggregation]
-        self._made: dict[tuple[tuple[Archive, ...], str, float], Schema] = {}
+        self._made: dict[tuple[int, int], Schema] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -213,25 +213,36 @@ class SchemaRules:
 
     def match(self, path: str) -> Match:
         """The schema that a new series ``path`` gets."""
-        name, archives = BUILT_IN, DEFAULT.archives
-        for search, rule in self._schemas:
-            if search(path):
-                name, archives = rule.name, rule.archives
-                break
-        aggregation, method, factor = BUILT_IN, DEFAULT.method, DEFAULT.x_files_factor
-        for search, other in self._aggregation:
-            if search(path):
-                aggregation, method, factor = other.name, other.method, other.x_files_factor
-                break
-        key = (archives, method, factor)
-        schema = self._made.get(key)
-        if schema is None:
-            schema = self._made[key] = Schema(*key)
-        return Match(name, schema, aggregation)
+        first, second = self._numbers(path)
+        name = self._schemas[first][1].name if first >= 0 else BUILT_IN
+        aggregation = self._aggregation[second][1].name if second >= 0 else BUILT_IN
+        return Match(name, self.schema(path), aggregation)
 
     def schema(self, path: str) -> Schema:
-        """Of :meth:`match` only the schema."""
-        return self.match(path).schema
+        """Of :meth:`match` only the schema: the same object for all that the same rules match."""
+        numbers = self._numbers(path)
+        schema = self._made.get(numbers)
+        return schema if schema is not None else self._make(numbers)
+
+    def _numbers(self, path: str) -> tuple[int, int]:
+        """Which rule of each file matches first; -1 for none."""
+        first = second = -1
+        for number, (search, _) in enumerate(self._schemas):
+            if search(path):
+                first = number
+                break
+        for number, (search, _) in enumerate(self._aggregation):
+            if search(path):
+                second = number
+                break
+        return first, second
+
+    def _make(self, numbers: tuple[int, int]) -> Schema:
+        first, second = numbers
+        archives = self._schemas[first][1].archives if first >= 0 else DEFAULT.archives
+        rule = self._aggregation[second][1] if second >= 0 else DEFAULT
+        schema = self._made[numbers] = Schema(archives, rule.method, rule.x_files_factor)
+        return schema
 
 
 def load_rules(schemas: Path | None, aggregation: Path | None) -> SchemaRules:

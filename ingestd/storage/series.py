@@ -75,23 +75,25 @@ class SeriesTable:
     def _match(self, paths: Sequence[str], rules: Rules) -> tuple[NDArray[np.uint16], NDArray[np.uint16], list[bytes]]:
         """Layout and profile of each path, and the records of those that are new."""
         records: list[bytes] = []
-        layout = np.empty(len(paths), np.uint16)
-        profile = np.empty(len(paths), np.uint16)
-        for i, path in enumerate(paths):
-            schema = rules.schema(path)
-            archives = tuple((a.step, a.slots) for a in schema.archives)
-            number = self._layout_ids.get(archives)
-            if number is None:
-                number = self._add_layout(archives)
-                records.append(registry.encode_layout(number, archives))
-            layout[i] = number
-            wanted = Profile(schema.method, schema.x_files_factor)
-            number = self._profile_ids.get(wanted)
-            if number is None:
-                number = self._add_profile(wanted)
-                records.append(registry.encode_profile(number, wanted.method, wanted.x_files_factor))
-            profile[i] = number
-        return layout, profile, records
+        schemas = list(map(rules.schema, paths))
+        # By identity: there are a few of them, and to compare the archives of each would take longer than to match.
+        numbers = {id(schema): self._numbers_of(schema, records) for schema in {id(s): s for s in schemas}.values()}
+        pairs = np.array([numbers[id(schema)] for schema in schemas], np.uint16).reshape(-1, 2)
+        return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]), records
+
+    def _numbers_of(self, schema: Schema, records: list[bytes]) -> tuple[int, int]:
+        """Layout and profile of a schema; those that are new are added, to ``records`` as well."""
+        archives = tuple((a.step, a.slots) for a in schema.archives)
+        layout = self._layout_ids.get(archives)
+        if layout is None:
+            layout = self._add_layout(archives)
+            records.append(registry.encode_layout(layout, archives))
+        wanted = Profile(schema.method, schema.x_files_factor)
+        profile = self._profile_ids.get(wanted)
+        if profile is None:
+            profile = self._add_profile(wanted)
+            records.append(registry.encode_profile(profile, wanted.method, wanted.x_files_factor))
+        return layout, profile
 
     def match_again(self, names: registry.NameBlob, rules: Rules) -> tuple[list[bytes], int]:
         """Match all series against changed rules: the registry records that say so, and how many series changed.

@@ -31,6 +31,8 @@ _NUMBER = re.compile(rb"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[
 _WORD = re.compile(rb"[+-]?(?:nan|inf|infinity)", re.IGNORECASE).fullmatch
 _FRACTIONAL_STAMP = re.compile(rb"[0-9]{10}\.[0-9]*+").fullmatch
 _REFUSED_IN_PATH = re.compile(r"[\x00-\x1f\x7f*?\[\]{}]").search
+_PLAIN_NODE = rb"[!-)+,\-0-:<->@-Z\\^-z|~]++"
+_PLAIN = re.compile(rb"(?:%s\.)*+%s" % (_PLAIN_NODE, _PLAIN_NODE)).fullmatch
 _DOTS = re.compile(r"\.[./]+").sub
 _REFUSED_IN_KEY = re.compile(r"[!^]").search
 _LF, _SPACE = 10, 32
@@ -118,6 +120,9 @@ def canonical_path(spelling: bytes, limits: PathLimits) -> str | None:
     a name, puts all of these into one file. Tags are sorted as the texts ``;key=value``, the last of a repeated key
     wins, and ``name`` (the path itself) is dropped. Canonical paths are their own canonical paths.
     """
+    if len(spelling) <= limits.length and _PLAIN(spelling):
+        # As nearly all are: nothing that the rules below would change or refuse.
+        return spelling.decode() if spelling.count(b".") < limits.depth else None
     try:
         text = spelling.decode()
     except UnicodeDecodeError:
@@ -162,9 +167,9 @@ def parse_lines(data: bytes, names: NameTable, now: int, limits: PathLimits) -> 
     if data[-1] != _LF:
         data += b"\n"
     if parse_compiled is not None and isinstance(names, Table):
-        ids, timestamps, values, unknown, refused = parse_compiled(data, names, now, parse_line)
-        if not unknown:
-            return Parsed(Batch(ids, timestamps, values), [], refused)
+        ids, timestamps, values, unknown, refused = parse_compiled(
+            data, names, now, parse_line, limits.length, limits.depth
+        )
         return _with_unknown(Batch(ids, timestamps, values), unknown, limits, refused)
     return _parse_vectorised(data, names, now, limits)
 
@@ -370,20 +375,22 @@ def _resolve(columns: _Columns, names: NameTable, limits: PathLimits, rejected: 
     missing = [row for row, series in enumerate(found) if series is None]
     ids = np.array([UNKNOWN if series is None else series for series in found], np.uint32)
     batch = Batch(ids, timestamps, values)
-    return _with_unknown(batch, [(row, spellings[row]) for row in missing], limits, dict(rejected))
+    return _with_unknown(batch, [(row, spellings[row], None) for row in missing], limits, dict(rejected))
 
 
 def _with_unknown(
-    batch: Batch, missing: list[tuple[int, bytes]], limits: PathLimits, rejected: dict[str, int]
+    batch: Batch, missing: list[tuple[int, bytes, str | None]], limits: PathLimits, rejected: dict[str, int]
 ) -> Parsed:
-    """``batch`` with the paths of its ``missing`` (row, spelling), without the rows whose spelling cannot be one."""
+    """``batch`` with its ``missing`` (row, spelling, path if that is known), without the rows that can have none."""
     paths: dict[bytes, str | None] = {}
     unknown: list[NewName] = []
     refused: list[int] = []
-    for row, spelling in missing:
-        if spelling not in paths:
-            paths[spelling] = canonical_path(spelling, limits)
-        path = paths[spelling]
+    for row, spelling, known in missing:
+        path = known
+        if path is None:
+            if spelling not in paths:
+                paths[spelling] = canonical_path(spelling, limits)
+            path = paths[spelling]
         if path is None:
             refused.append(row)
         else:

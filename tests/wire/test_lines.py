@@ -255,3 +255,15 @@ def test_the_columns_are_the_callers_own() -> None:
     assert batch.values.flags.owndata
     assert batch.timestamps.flags.owndata
     assert math.fsum(batch.values) == 4950 + 25
+
+
+@given(
+    st.text(alphabet="ab.;=~/+*{\\ ü\x7f", max_size=12) | st.text(max_size=12), st.integers(1, 12), st.integers(1, 4)
+)
+def test_plain_paths_are_what_the_rules_make_of_them(spelling: str, length: int, depth: int) -> None:
+    limits = PathLimits(length, depth, 2)
+    data = spelling.encode(errors="surrogatepass")
+    quick = canonical_path(data, limits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_PLAIN", lambda _: None)
+        assert canonical_path(data, limits) == quick
