@@ -130,6 +130,7 @@ class Daemon:
             raise StorageError(f"{e}; try: ingestd check --repair {self._data}") from e
         self._notices = Notices(self._events, self._post)
         self._store.on_relief = self._relieved
+        self._store.before_forget = self._hand_over
         self._store.on_forget = self._forgotten
         await self._serve_http()
         try:
@@ -274,6 +275,11 @@ class Daemon:
             log.error("memory is over limits.memory (%d bytes): new series are refused", limit)
         self._pipeline.crowded = crowded
 
+    def _hand_over(self) -> None:
+        """Let the store have every point that was read."""
+        for listener in self._listeners:
+            listener.flush()
+
     def _relieved(self) -> None:
         for listener in self._listeners:
             listener.resume()
@@ -293,6 +299,7 @@ class Daemon:
 
     async def _write_all(self, patience: float) -> None:
         """Write as blocks what is in memory. Raises TimeoutError after ``patience`` seconds, while it goes on."""
+        self._hand_over()
         self._store.tick(self._pipeline.clock())
         await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._store.flush())), patience)
 
@@ -305,6 +312,7 @@ class Daemon:
     async def _snapshot(self, target: str) -> dict[str, Any]:
         if not Path(target).is_absolute():
             raise ServeError(400, "target is the absolute path of a new directory")
+        self._hand_over()
         self._store.tick(self._pipeline.clock())
         try:
             copied = await asyncio.wrap_future(self._store.snapshot(Path(target)))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ingestd.ingest.datagrams import DatagramListener, Datagrams
+from ingestd.ingest.gather import Gather
 from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.sockets import RECEIVE_BUFFER, Address, open_datagram, resolve, shown
 from ingestd.ingest.sources import IngestError, Source
@@ -100,6 +101,7 @@ class CollectdListener:
         self._on_notification = on_notification
         self._watched = watched
         self._receive_buffer = receive_buffer
+        self._gather = Gather(pipeline, self._books)
         self._datagrams = DatagramListener(pipeline, self._books, self._take, self._drop)
         self._checked = pipeline.wall()
         self.listening: list[tuple[str, str]] = []
@@ -126,11 +128,17 @@ class CollectdListener:
                 sock.close()
             raise
         self.listening = [(UDP, shown(sock)) for sock in sockets]
+        self._gather.start()
         self._datagrams.start(sockets)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Read what the kernel holds, for at most ``grace`` seconds, and close the sockets."""
         await self._datagrams.stop(grace)
+        self._gather.flush()
+
+    def flush(self) -> None:
+        """Hand over what was read."""
+        self._gather.flush()
 
     def pause(self) -> None:
         """Read and drop."""
@@ -160,8 +168,7 @@ class CollectdListener:
                 continue
             parts += self._by_sender(decoded, host)
             notifications += decoded.notifications
-        if parts:
-            self._pipeline.accept_all(self._books, parts)
+        self._gather.add(*parts)
         for notification in notifications:
             self._on_notification(notification)
 

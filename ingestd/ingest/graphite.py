@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ingestd.ingest.datagrams import DatagramListener, Datagrams
+from ingestd.ingest.gather import Gather
 from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.sockets import RECEIVE_BUFFER, Address, open_pair, open_stream, resolve, shown
 from ingestd.ingest.sources import IngestError, Source
@@ -53,6 +54,7 @@ class GraphiteListener:
             pipeline, ledger.open(TCP), self._settings.stream, self._new_splitter, self._parse, tls
         )
         self._udp_books = ledger.open(UDP)
+        self._gather = Gather(pipeline, self._udp_books)
         self._datagrams = DatagramListener(pipeline, self._udp_books, self._take, self._drop)
         # Every wake-up ends with a whole line, so nothing carries over from one to the next.
         self._splitter = self._new_splitter()
@@ -104,6 +106,7 @@ class GraphiteListener:
                 sock.close()
             raise
         self.listening = listening
+        self._gather.start()
         self._streams.start(streams)
         self._datagrams.start(datagrams)
 
@@ -111,6 +114,12 @@ class GraphiteListener:
         """Stop listening, read what the kernel holds (for at most ``grace`` seconds each), close all connections."""
         await self._streams.stop(grace)
         await self._datagrams.stop(grace)
+        self._gather.flush()
+
+    def flush(self) -> None:
+        """Hand over what was read."""
+        self._streams.flush()
+        self._gather.flush()
 
     def pause(self) -> None:
         """Stop reading TCP, read and drop UDP."""
@@ -140,8 +149,7 @@ class GraphiteListener:
             self._pipeline.refuse(self._udp_books, "too_long", self._splitter.too_long - before, source)
             if lines:
                 parts.append((self._parse(lines), source))
-        if parts:
-            self._pipeline.accept_all(self._udp_books, parts)
+        self._gather.add(*parts)
 
     def _drop(self, datagrams: Datagrams) -> None:
         for host, mine in _by_host(datagrams).items():

@@ -96,6 +96,10 @@ class PickleListener:
         """Stop listening, read what the kernel holds (for at most ``grace`` seconds), close all connections."""
         await self._streams.stop(grace)
 
+    def flush(self) -> None:
+        """Hand over what was read."""
+        self._streams.flush()
+
     def pause(self) -> None:
         """Stop reading."""
         self._streams.pause()

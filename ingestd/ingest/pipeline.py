@@ -111,12 +111,8 @@ class Pipeline:
         self.names.add(ids, paths)
         self._prefixes.adopt(ids, paths)
 
-    def accept(self, books: Books, parsed: Parsed, source: Source | None = None) -> None:
-        """Count ``parsed`` as received, create its new series, and hand its points to the store."""
-        self.accept_all(books, [(parsed, source or self.sources.nobody)])
-
-    def accept_all(self, books: Books, parts: Sequence[tuple[Parsed, Source]]) -> None:
-        """As :meth:`accept`, for what several sources sent: their points are one batch."""
+    def accept(self, books: Books, parts: Sequence[tuple[Parsed, Source]]) -> None:
+        """Count what some sources sent as received, create the new series, and hand the points to the store as one."""
         clock = self._clock.now(lambda: _times(parts))
         kept: list[Parsed] = []
         for parsed, source in parts:

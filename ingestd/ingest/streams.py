@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from ingestd.ingest.gather import Gather
 from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.sockets import BACKLOG
 from ingestd.ingest.sources import Source
@@ -99,6 +100,7 @@ class StreamListener:
         """Connections closed at once because there were too many."""
         self._pipeline = pipeline
         self._books = books
+        self._gather = Gather(pipeline, books)
         self._settings = settings
         self._splitter = splitter
         self._parse: Callable[[Any], Parsed] = parse
@@ -139,6 +141,7 @@ class StreamListener:
     def start(self, listening: list[socket.socket]) -> None:
         """Accept at these sockets, which now belong to the listener."""
         self._loop = asyncio.get_running_loop()
+        self._gather.start()
         self._listening = listening
         for sock in listening:
             self._loop.add_reader(sock, self._accept, sock)
@@ -159,6 +162,7 @@ class StreamListener:
             await self._drain(connection, deadline)
         for connection in list(self._connections):
             self._end(connection)
+        self._gather.flush()
         for timer in (self._recheck, self._sweep):
             if timer is not None:
                 timer.cancel()
@@ -171,6 +175,10 @@ class StreamListener:
                 break
             else:
                 await asyncio.sleep(0)
+
+    def flush(self) -> None:
+        """Hand over what was read."""
+        self._gather.flush()
 
     def pause(self) -> None:
         """Read nothing until :meth:`resume`."""
@@ -390,12 +398,14 @@ class StreamListener:
             else:
                 self._suspects.pop(connection, None)
                 self._silent.pop(connection, None)
-            self._pipeline.accept(self._books, parsed, connection.source)
+            self._gather.add((parsed, connection.source))
             if len(self._suspects) > SUSPECTS_MAX:
                 self._evict()
 
     def _end(self, connection: _Connection) -> None:
         """Close a connection; a last line without LF may be cut short and is not stored."""
+        # Who sees the end sees the points.
+        self._gather.flush()
         self._connections.discard(connection)
         self._parked.pop(connection, None)
         self._suspects.pop(connection, None)

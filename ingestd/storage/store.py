@@ -99,6 +99,8 @@ class Store:
         self._expired: frozenset[Key] = frozenset()
         self._forgetting: Future[Ids] | None = None
         self._forget_at = 0
+        self.before_forget: Callable[[], None] | None = None
+        """Called on the loop before series are forgotten: points that have their ids are to be accepted now."""
         self.on_forget: Callable[[Ids], None] | None = None
         """Called on the loop with the ids of series that are forgotten."""
         self.failure: str | None = None
@@ -297,6 +299,8 @@ class Store:
         except OSError as e:
             log.error("looking for silent series: %s", e)
             return
+        if self.before_forget is not None:
+            self.before_forget()
         held = [layer.series() for p in self._intake.pending.values() for layer in p.layers]
         if held:
             silent = np.setdiff1d(silent, np.concatenate(held))

@@ -19,7 +19,7 @@ def parsed(house, text: str) -> Parsed:
 
 def feed(house, text: str) -> Books:
     books = house.ledger.open("x")
-    house.pipeline.accept(books, parsed(house, text))
+    house.pipeline.accept(books, [(parsed(house, text), house.pipeline.sources.nobody)])
     return books
 
 
@@ -53,7 +53,7 @@ def test_every_rejection_is_counted(house) -> None:
 def test_the_store_is_not_called_for_nothing(house) -> None:
     feed(house, "x\n\n")
     assert house.store.batches == 0
-    house.pipeline.accept(house.ledger.open("x"), Parsed(empty_batch()))
+    house.pipeline.accept(house.ledger.open("x"), [(Parsed(empty_batch()), house.pipeline.sources.nobody)])
     assert house.store.batches == 0
 
 
@@ -97,7 +97,7 @@ def test_refuse_counts_both_sides_and_only_known_reasons(house) -> None:
 
 def test_the_parsers_columns_are_left_alone(house) -> None:
     result = parsed(house, f"a 1 {NOW}\n")
-    house.pipeline.accept(house.ledger.open("x"), result)
+    house.pipeline.accept(house.ledger.open("x"), [(result, house.pipeline.sources.nobody)])
     assert result.batch.ids.tolist() == [UNKNOWN]
 
 
@@ -117,5 +117,5 @@ def test_rows_of_a_limited_batch_stay_in_order(house) -> None:
     pipeline = Pipeline(house.store, house.names, SeriesLimits(total=1), lambda: NOW)
     batch = Batch(np.full(3, UNKNOWN, np.uint32), np.array([5, 6, 7]), np.array([1.0, 2.0, 3.0]))
     unknown = [NewName(0, b"x", "x"), NewName(1, b"y", "y"), NewName(2, b"x", "x")]
-    pipeline.accept(house.ledger.open("x"), Parsed(batch, unknown))
+    pipeline.accept(house.ledger.open("x"), [(Parsed(batch, unknown), pipeline.sources.nobody)])
     assert house.store.points == [("x", 1.0, 5), ("x", 3.0, 7)]

@@ -23,7 +23,7 @@ def feed(house, *sent):
         (parse_lines(text.encode(), house.names, NOW, PathLimits()), house.pipeline.sources.address(host))
         for host, text in sent
     ]
-    house.pipeline.accept_all(books, parts)
+    house.pipeline.accept(books, parts)
     assert books.in_flight == 0
     return books
 
@@ -117,7 +117,8 @@ def test_rights_by_address_and_name(guarded) -> None:
     books = house.ledger.open("x")
 
     def send(source, *paths):
-        house.pipeline.accept(books, parse_lines(lines(*paths).encode(), house.names, NOW, PathLimits()), source)
+        parsed = parse_lines(lines(*paths).encode(), house.names, NOW, PathLimits())
+        house.pipeline.accept(books, [(parsed, source)])
         return [path for path, _, _ in house.store.points]
 
     send(sources.address("10.0.0.1"), "open.a", "web.a")

@@ -33,7 +33,7 @@ class Host:
         unknown = [NewName(0, name.encode(), name)] if series is None else []
         ids = np.array([UNKNOWN if series is None else series], np.uint32)
         batch = Batch(ids, np.array([time], np.int64), np.array([float(value)]))
-        self.pipeline.accept(self.loop.books, Parsed(batch, unknown))
+        self.pipeline.accept(self.loop.books, [(Parsed(batch, unknown), self.pipeline.sources.nobody)])
 
     def seconds(self, n, *names):
         """``n`` seconds of points every ten, as the fleet sends them; {name: {time: value}}."""
