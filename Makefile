@@ -14,6 +14,7 @@ SOAK_TIMEOUT ?= 86400
 
 INPUTS ?= 10000000
 JOBS ?= 2
+SANITIZED ?= 200000
 FUZZ = fuzz$(if $(GUIDED),_guided).py --inputs $(INPUTS) $(if $(SEED),--seed $(SEED)) $(addprefix --target ,$(TARGET)) \
   $(if $(GUIDED),,--jobs $(JOBS))
 
@@ -41,6 +42,7 @@ soak: $(STAMP)
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz/$(FUZZ)
+	$(if $(GUIDED)$(TARGET),,$(BIN)/python tests/fuzz/fuzz_sanitized.py --inputs $(SANITIZED) $(if $(SEED),--seed $(SEED)))
 
 lock: $(TOOLS_STAMP)
 	$(COMPILE) --all-extras --output-file=requirements/dev.txt pyproject.toml requirements/build.in
