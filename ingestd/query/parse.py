@@ -76,7 +76,22 @@ def parse(target: str, limits: QueryLimits) -> Node:
     found = parser.expression(0, 0)
     if found is None:
         raise QueryError(f"cannot parse the target {target[:80]!r}")
+    # A pipe wraps what stands before it, however deep that is: only the whole tree shows how deep it has become.
+    height = _height(found[0])
+    if height > limits.depth:
+        raise LimitError("limits.query_depth", f"calls nested {height} deep", limits.depth)
     return found[0]
+
+
+def _height(tree: Node) -> int:
+    """Calls within calls."""
+    highest, todo = 0, [(tree, 0)]
+    while todo:
+        node, height = todo.pop()
+        if isinstance(node, Call):
+            highest = max(highest, height + 1)
+            todo += [(child, height + 1) for child in (*node.args, *(value for _, value in node.kwargs))]
+    return highest
 
 
 def first_path(name: str, limits: QueryLimits) -> str | None:

@@ -94,7 +94,7 @@ class Targets(Target):
         except QueryError as error:
             return ("refused", str(error)[:12])
         depth, kinds = _measured(tree)
-        assert depth <= LIMITS.depth + 1
+        assert depth <= LIMITS.depth
         first = None
         try:
             first = first_path(text, LIMITS)

@@ -131,3 +131,11 @@ def test_first_path() -> None:
     assert first_path("constantLine(3)", LIMITS) is None
     with pytest.raises(QueryError, match="no path"):
         first_path("f(g())", LIMITS)
+
+
+def test_pipes_behind_nested_calls_count_as_depth() -> None:
+    half = LIMITS.depth // 2
+    tower = "f(" * half + "x" + ")" * half
+    assert parse(tower + "|f()" * (LIMITS.depth - half), LIMITS)
+    with pytest.raises(LimitError, match="query_depth"):
+        parse(tower + "|f()" * (LIMITS.depth - half + 1), LIMITS)
