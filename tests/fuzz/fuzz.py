@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import secrets
 import subprocess
@@ -23,7 +24,10 @@ from fuzz_loop import Loop, Window, save
 from fuzz_table import TARGETS
 
 STILL_SECONDS: Final = 120.0
-"""A process that takes this long over one input hangs where Python cannot break it off."""
+"""A process that spends this much CPU on one input hangs where Python cannot break it off."""
+DEAD_SECONDS: Final = 900.0
+"""One that stands still for so long waits for what never comes; a machine may be busy, or asleep, for much of it."""
+_POLL: Final = 0.2
 _MEMORY_LIMIT: Final = 3 << 30
 """Bytes of address space of a worker: what asks for more fails there, and the machine goes on."""
 _HINT: Final = "Copy each file to tests/fuzz/corpus/<target>/ under a name that says what it does, then fix the parser."
@@ -42,7 +46,7 @@ def main() -> int:
         while waiting or running:
             while waiting and len(running) < options.jobs:
                 running.append(_Worker(waiting.pop(0), options.inputs, seed, Path(directory)))
-            time.sleep(0.2)
+            time.sleep(_POLL)
             for worker in running[:]:
                 report = worker.poll()
                 if report is not None:
@@ -86,19 +90,22 @@ class _Worker:
             [sys.executable, __file__, *arguments], stdout=self._answer, stderr=self._errors
         )
         self._seen = (0, b"")
-        self._since = time.monotonic()
+        self._spent = 0.0
+        self._polls = 0
 
     def poll(self) -> dict[str, Any] | None:
         """The report once the process has ended; one that stands still is ended."""
         code = self._process.poll()
         if code is None:
-            if time.monotonic() - self._since > STILL_SECONDS:
+            self._polls += 1
+            spent = cpu_seconds(self._process.pid)
+            if spent - self._spent > STILL_SECONDS or self._polls * _POLL > DEAD_SECONDS:
                 seen = self._read_window()
                 if seen == self._seen:
                     self._process.kill()
                     self._process.wait()
                     return self._death("hangs in C")
-                self._seen, self._since = seen, time.monotonic()
+                self._seen, self._spent, self._polls = seen, spent, 0
             return None
         self._answer.seek(0)
         if code:
@@ -114,6 +121,12 @@ class _Worker:
         count, data = self._read_window()
         finding = {"what": what, "file": str(save(self.name, data)), "size": len(data)}
         return {"name": self.name, "inputs": count, "seed": self._seed, "findings": [finding]}
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process (proc(5): fields 14 and 15 of stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _print(report: dict[str, Any]) -> bool:
