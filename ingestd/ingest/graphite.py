@@ -51,7 +51,13 @@ class GraphiteListener:
         self._pipeline = pipeline
         self._settings = settings or GraphiteSettings()
         self._streams = StreamListener(
-            pipeline, ledger.open(TCP), self._settings.stream, self._new_splitter, self._parse, tls
+            pipeline,
+            ledger.open(TCP),
+            self._settings.stream,
+            self._new_splitter,
+            self._parse,
+            tls,
+            lines=True,
         )
         self._udp_books = ledger.open(UDP)
         self._gather = Gather(pipeline, self._udp_books)
@@ -118,7 +124,6 @@ class GraphiteListener:
 
     def flush(self) -> None:
         """Hand over what was read."""
-        self._streams.flush()
         self._gather.flush()
 
     def pause(self) -> None:

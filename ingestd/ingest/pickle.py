@@ -97,8 +97,7 @@ class PickleListener:
         await self._streams.stop(grace)
 
     def flush(self) -> None:
-        """Hand over what was read."""
-        self._streams.flush()
+        """What is read is handed over at once."""
 
     def pause(self) -> None:
         """Stop reading."""

@@ -6,11 +6,9 @@ Index and store are handed in; what is asked of them stands here as Protocols. E
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Final, Protocol
 
 import numpy as np
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from ingestd.ingest.clock import AcceptClock
 from ingestd.ingest.prefixes import Prefixes
+from ingestd.ingest.senders import Crowd, Part, Senders
 from ingestd.ingest.sources import Access, Grant, Source, SourceLimits, Sources
 from ingestd.points import UNKNOWN, Batch, Ids, NameTable, NewName, Parsed, Times
 from ingestd.telemetry import Books, Ledger
@@ -111,19 +110,22 @@ class Pipeline:
         self.names.add(ids, paths)
         self._prefixes.adopt(ids, paths)
 
-    def accept(self, books: Books, parts: Sequence[tuple[Parsed, Source]]) -> None:
+    def accept(self, books: Books, parts: Sequence[Part]) -> None:
         """Count what some sources sent as received, create the new series, and hand the points to the store as one."""
         clock = self._clock.now(lambda: _times(parts))
         kept: list[Parsed] = []
         for parsed, source in parts:
             books.received += parsed.received
+            if isinstance(source, Crowd):
+                kept.append(parsed)
+                continue
             for reason, points in parsed.rejected.items():
                 self._reject(books, source, reason, points)
             rightful = parsed if source.grant is None else self._within_rights(books, parsed, source, source.grant)
             kept.append(rightful if source.points is None else self._within_rate(books, rightful, source, clock))
         whole = joined(kept)
         batch = whole.batch
-        senders = _Senders(parts, kept)
+        senders = Senders(parts, kept)
         if whole.unknown:
             batch = self._with_new_series(batch, whole.unknown, clock, books, senders)
         if self._prefixes.active and len(batch):
@@ -147,7 +149,7 @@ class Pipeline:
         if source.name:
             self._by_source.add(source.name, reason, points)
 
-    def _reject_rows(self, books: Books, reason: str, rows: NDArray[np.intp], senders: _Senders) -> None:
+    def _reject_rows(self, books: Books, reason: str, rows: NDArray[np.intp], senders: Senders) -> None:
         """Reject ``rows`` of a batch, each to its sender."""
         for source, points in Counter(map(senders.of, rows.tolist())).items():
             self._reject(books, source, reason, points)
@@ -177,7 +179,7 @@ class Pipeline:
         self._reject(books, source, "quota", n - taken)
         return _chosen(parsed, np.arange(n) < taken)
 
-    def _within_prefixes(self, batch: Batch, clock: int, books: Books, senders: _Senders) -> Batch:
+    def _within_prefixes(self, batch: Batch, clock: int, books: Books, senders: Senders) -> Batch:
         kept = self._prefixes.within_rate(batch.ids, clock)
         if kept is None:
             return batch
@@ -190,7 +192,7 @@ class Pipeline:
     # -- new series ----------------------------------------------------------------------------------------------------
 
     def _with_new_series(
-        self, batch: Batch, unknown: list[NewName], clock: int, books: Books, senders: _Senders
+        self, batch: Batch, unknown: list[NewName], clock: int, books: Books, senders: Senders
     ) -> Batch:
         """``batch`` with an id in every row; rows whose series is over a limit are rejected and left out."""
         ids = batch.ids.copy()
@@ -235,7 +237,7 @@ class Pipeline:
             self.names.remember(spelling, series)
 
     def _admitted(
-        self, fresh: dict[str, list[NewName]], clock: int, senders: _Senders
+        self, fresh: dict[str, list[NewName]], clock: int, senders: Senders
     ) -> tuple[list[str], dict[str, str]]:
         """The paths that become series now, and why the others do not."""
         room = self._room(clock)
@@ -283,32 +285,8 @@ class Pipeline:
         return min(room, int(self._tokens))
 
 
-def _times(parts: Sequence[tuple[Parsed, Source]]) -> Times:
+def _times(parts: Sequence[Part]) -> Times:
     return np.concatenate([parsed.batch.timestamps for parsed, _ in parts] or [np.empty(0, np.int64)])
-
-
-class _Senders:
-    """The source of each row of a batch: runs of rows, one for each part. They are counted out only when asked for."""
-
-    __slots__ = ("_ends", "_kept", "_parts")
-
-    def __init__(self, parts: Sequence[tuple[Parsed, Source]], kept: Sequence[Parsed]) -> None:
-        self._parts = parts
-        self._kept = kept
-        self._ends: list[int] | None = None
-
-    def _counted(self) -> list[int]:
-        if self._ends is None:
-            self._ends = list(accumulate(len(part.batch) for part in self._kept))
-        return self._ends
-
-    def of(self, row: int) -> Source:
-        """The source of a row."""
-        return self._parts[bisect_right(self._counted(), row)][1]
-
-    def choose(self, kept: NDArray[np.bool_]) -> None:
-        """The rows that are not ``kept`` have left the batch."""
-        self._ends = np.concatenate([[0], np.cumsum(kept)])[self._counted()].tolist()
 
 
 def _chosen(parsed: Parsed, kept: NDArray[np.bool_]) -> Parsed:

@@ -219,7 +219,7 @@ def test_a_saturated_store_stops_tcp_and_loses_nothing(house, run) -> None:
         early.write(b"early 2 %d\n" % NOW)
         _, late = await connect(graphite)
         late.write(b"late 3 %d\n" % NOW)
-        await house.until(lambda: len(graphite._streams._parked) == 2)
+        await house.until(lambda: graphite._streams._readiness.resting)
         assert house.ledger.open(TCP).received == 1
         house.store.saturated = False
         graphite.resume()
@@ -239,7 +239,7 @@ def test_relief_that_nobody_tells_is_noticed(house, run) -> None:
         house.store.saturated = True
         _, writer = await connect(graphite)
         writer.write(b"a 1 %d\n" % NOW)
-        await house.until(lambda: len(graphite._streams._parked) == 1)
+        await house.until(lambda: graphite._streams._readiness.resting)
         house.store.saturated = False
         await house.received(1)
         writer.close()
@@ -256,7 +256,7 @@ def test_pause_holds_until_resume(house, run, udp) -> None:
         _, writer = await connect(graphite)
         writer.write(b"a 1 %d\n" % NOW)
         udp(graphite.addresses[UDP]).send(b"u 1 %d\nu 2 %d" % (NOW, NOW))
-        await house.until(lambda: len(graphite._streams._parked) == 1)
+        await house.until(lambda: graphite._streams._readiness.resting)
         await house.received(2)
         assert house.ledger.open(UDP).rejected == {"overload": 2}
         graphite.resume()
@@ -393,7 +393,6 @@ def test_points_do_not_wait_behind_garbage(house, run) -> None:
 
 def test_resets_leave_no_connection(house, run, monkeypatch) -> None:
     """Data and a reset that come together are reported by no loop that stands on libuv."""
-    monkeypatch.setattr(streams, "_SILENT", 0.05)
 
     async def scene() -> None:
         graphite = listener(house)

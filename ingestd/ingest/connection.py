@@ -1,0 +1,85 @@
+"""One TCP connection: reading from it, its handshake, its farewell."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from typing import Any, Final
+
+from ingestd.ingest.sources import Source
+from ingestd.wire.framing import Splitter
+
+READ_SIZE: Final = 128 * 1024
+"""Bytes a read: 2,000 lines. Larger ones gain little (the fixed cost of a batch is 5 % here) and cost fairness."""
+FIRST_READ: Final = 4096
+"""Bytes of a connection's first read: enough to see whether it sends lines, cheap to find out that it does not."""
+_TLS_RECORD: Final = 16 * 1024
+"""Bytes that one read of TLS brings at most (RFC 8446, section 5.1)."""
+
+
+class Connection:
+    """A client; ``last``: when it was heard last, on the loop's clock."""
+
+    __slots__ = ("alone", "last", "size", "sock", "source", "splitter")
+
+    def __init__(self, sock: socket.socket, source: Source, splitter: Splitter[Any], now: float) -> None:
+        self.sock = sock
+        self.source = source
+        self.splitter = splitter
+        self.last = now
+        self.size = FIRST_READ
+        """Bytes of the next read."""
+        self.alone = False
+        """Whether what it sends is parsed alone, because not every line was a point the last time."""
+
+    def receive(self, buffer: memoryview) -> tuple[int, bool]:
+        """Bytes read into ``buffer``, which has room for :data:`READ_SIZE`, and whether no more will come."""
+        try:
+            if isinstance(self.sock, ssl.SSLSocket):
+                return self._receive_records(buffer)
+            size = self.sock.recv_into(buffer[: self.size])
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0, False
+        except OSError:  # reset by the client: what came before it counts
+            return 0, True
+        self.size = READ_SIZE
+        return size, not size
+
+    def _receive_records(self, buffer: memoryview) -> tuple[int, bool]:
+        """Record by record, while a whole one has room: what TLS holds back would never be reported as readable."""
+        size = 0
+        while size <= READ_SIZE - _TLS_RECORD:
+            try:
+                got = self.sock.recv_into(buffer[size:])
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                if not size:
+                    raise
+                break
+            if not got:
+                return size, True
+            size += got
+        return size, False
+
+    def shake(self) -> bool:
+        """Go on with the handshake. Return whether it is done. Raises OSError or ValueError where it has failed."""
+        assert isinstance(self.sock, ssl.SSLSocket)
+        try:
+            self.sock.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def common_name(self) -> str | None:
+        """The common name of the verified certificate that the client has shown; None without one."""
+        shown: Any = self.sock.getpeercert() if isinstance(self.sock, ssl.SSLSocket) else None
+        subject = shown.get("subject", ()) if isinstance(shown, dict) else ()
+        names = [value for relative in subject for key, value in relative if key == "commonName"]
+        return str(names[-1]) if names else None
+
+    def close(self, *, farewell: bool) -> None:
+        """Close the socket. ``farewell``: say goodbye in TLS, so that the client can tell the end from a cut."""
+        if farewell and isinstance(self.sock, ssl.SSLSocket):
+            with contextlib.suppress(OSError, ValueError):  # nobody waits for the answer
+                self.sock.unwrap()
+        self.sock.close()
