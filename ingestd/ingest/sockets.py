@@ -1,8 +1,9 @@
 """Sockets of listeners: addresses, options, multicast, and the kernel's count of dropped datagrams.
 
-All sockets are non-blocking and watched (:mod:`ingestd.ingest.readiness`), not given to asyncio's transports: a listener
-decides how much one socket may read in a turn (libuv reads up to 32 times while the buffer fills), an idle connection
-costs no buffer, and pausing is not to watch. A ``BufferedProtocol`` on uvloop reads at the same cost, 15 to 30 ns a line.
+All sockets are non-blocking and watched (:mod:`ingestd.ingest.readiness`), not given to asyncio's transports: a
+listener decides how much one socket may read in a turn (libuv reads up to 32 times while the buffer fills), an idle
+connection costs no buffer, and pausing is not to watch. A ``BufferedProtocol`` on uvloop reads at the same cost, 15 to
+30 ns a line.
 """
 
 from __future__ import annotations
