@@ -42,5 +42,7 @@ def _kernel(module: str, name: str) -> Any:
 
 Table: Final[type[PureTable]] = _kernel("table", "Table") or PureTable
 parse_compiled: Final[Parse | None] = _kernel("lines", "parse")
+survey_compiled: Final[Callable[..., tuple[int, int, int]] | None] = _kernel("ring", "survey")
+scatter_compiled: Final[Callable[..., int] | None] = _kernel("ring", "scatter")
 COMPILED: Final = parse_compiled is not None
 """Whether the kernels are there."""

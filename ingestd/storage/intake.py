@@ -28,12 +28,37 @@ IDLE: Final = 3600
 
 
 class Part(NamedTuple):
-    """Points of one batch that belong to one block; ``slots`` int64[n] within the block."""
+    """Points of one batch that belong to one block; ``times`` int64[n] in seconds, a slot every ``step`` of them."""
 
     key: Key
     ids: Ids
-    slots: Times
+    times: Times
     values: Values
+    step: int = 1
+    first: int = 0
+    """Number of the block's first slot."""
+
+    @property
+    def slots(self) -> Times:
+        """Slots within the block, int64[n]."""
+        return self.times // self.step - self.first
+
+
+def one_block(
+    layout: Layout, ids: Ids, times: Times, values: Values, within: tuple[int, int], clock: int
+) -> Part | None:
+    """The batch of one layout as a part, if it is all for one block of the finest archive, as nearly every batch is.
+
+    ``within``: the least and the greatest of ``times``.
+    """
+    finest = layout.archives[0]
+    oldest = clock - within[0]
+    if oldest > finest.retention or oldest >= layout.retention:
+        return None
+    block = within[0] // finest.span
+    if within[1] // finest.span != block:
+        return None
+    return Part(Key(layout.id, 0, block), ids, times, values, finest.step, block * finest.length)
 
 
 @dataclass(slots=True)
@@ -75,16 +100,12 @@ def split(
 
 
 def _by_block(layout: int, archive: int, step: int, length: int, ids: Ids, times: Times, values: Values) -> list[Part]:
-    slots = times // step
-    first, last = int(slots.min()) // length, int(slots.max()) // length
-    if first == last:
-        return [Part(Key(layout, archive, first), ids, slots - first * length, values)]
-    blocks = slots // length
+    blocks = times // (step * length)
     parts = []
     for block in np.unique(blocks):
         mine = blocks == block
-        number = int(block)
-        parts.append(Part(Key(layout, archive, number), ids[mine], slots[mine] - number * length, values[mine]))
+        key = Key(layout, archive, int(block))
+        parts.append(Part(key, ids[mine], times[mine], values[mine], step, key.block * length))
     return parts
 
 
@@ -119,7 +140,10 @@ class Intake:
             layers.append(self._open(part.key, lsn, clock))
         top = layers[-1]
         assert isinstance(top, (Buffer, Overlay))
-        top.put(part.ids, part.slots, part.values)
+        if isinstance(top, Buffer):
+            top.put(part.ids, part.times, part.values, part.step, part.first)
+        else:
+            top.put(part.ids, part.slots, part.values)
         if isinstance(top, Overlay) and self._dense(part.key, top):
             layers[-1] = self._to_buffer(top)
             return True

@@ -7,10 +7,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ingestd._speed import scatter_compiled, survey_compiled
 from ingestd.points import Ids, Times, Values
 
 SPARE: Final = 64
 """Columns allotted beyond those in use, at least; an eighth more where there are many."""
+
+
+def survey(ids: Ids, times: Times, layout_of: NDArray[np.uint16]) -> tuple[int, int, int]:
+    """The layout of n > 0 points' series, -1 if there are several, and the least and greatest of ``times`` int64[n]."""
+    if survey_compiled is not None:
+        return survey_compiled(ids, times, layout_of)
+    of = layout_of[ids]
+    first = int(of[0])
+    return first if bool((of == first).all()) else -1, int(times.min()), int(times.max())
 
 
 class Buffer:
@@ -48,8 +58,24 @@ class Buffer:
         """Bytes of memory that the touched rows take."""
         return int(self._touched.sum()) * int(self._data.strides[0]) + self._col.nbytes + self._ids.nbytes
 
-    def put(self, ids: Ids, slots: Times, values: Values) -> None:
-        """Assign ``values`` at (slot, series); ``slots`` int64[n] in 0..B-1; the last of a repeated pair stays."""
+    def put(self, ids: Ids, times: Times, values: Values, step: int = 1, first: int = 0) -> None:
+        """Assign ``values`` at (slot, series); the last of a repeated pair stays.
+
+        ``times`` int64[n]: a slot is ``time // step - first``, in 0..B-1.
+        """
+        if scatter_compiled is None:
+            self._put(ids, times // step - first, values)
+        else:
+            done = 0
+            while True:
+                place = (self._col, self._data, self._touched.view(np.uint8))
+                done = scatter_compiled(ids, times, values, step, first, *place, done)
+                if done == len(ids):
+                    break
+                self._columns_of(ids[done:])
+        self.points += len(ids)
+
+    def _put(self, ids: Ids, slots: Times, values: Values) -> None:
         columns = self._columns_of(ids)
         first, last = int(slots.min()), int(slots.max())
         if first == last:
@@ -60,7 +86,6 @@ class Buffer:
                 for slot in np.unique(slots):
                     self._touch(int(slot))
             self._data[slots, columns] = values
-        self.points += len(ids)
 
     def _touch(self, slot: int) -> None:
         if not self._touched[slot]:

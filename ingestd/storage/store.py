@@ -26,12 +26,13 @@ from ingestd.storage.files import Files
 from ingestd.storage.handover import HandOver
 from ingestd.storage.home import Home, Opened
 from ingestd.storage.horizon import Horizon
-from ingestd.storage.intake import Intake, Part, split
+from ingestd.storage.intake import Intake, Part, one_block, split
 from ingestd.storage.journal import SEGMENT_BYTES
 from ingestd.storage.journal_thread import Durability, Entry
 from ingestd.storage.layout import Key
 from ingestd.storage.plan import Planned, Planner
 from ingestd.storage.registry import NameBlob, append, encode_forget, encode_rules
+from ingestd.storage.ring import survey
 from ingestd.storage.series import Rules, SeriesTable
 from ingestd.storage.snapshot import Copied
 from ingestd.storage.view import View
@@ -176,7 +177,11 @@ class Store:
             if record.key.layout >= len(self.series.layouts):
                 raise self._home.refusal(f"the journal has points of layout {record.key.layout}, which is lost")
             return [Part(Key(*record.key), record.ids, record.times, record.values)]
-        return self._route(Batch(record.ids, record.times, record.values), record.clock)[0]
+        if not len(record.ids):
+            return []
+        layout, *within = survey(record.ids, record.times, self.series.layout_of)
+        batch = Batch(record.ids, record.times, record.values)
+        return self._route(batch, record.clock, layout, (within[0], within[1]))[0]
 
     def close(self) -> None:
         """Write and sync what was accepted, end the threads, give up the lock. Blocks.
@@ -205,15 +210,16 @@ class Store:
         Returns the points not taken: (too old, too new). The batch's arrays belong to the store from here on.
         """
         self._clock = clock
-        too_new = 0
-        if int(batch.timestamps.max()) > clock + self._settings.future:
+        too_new = too_old = 0
+        layout, *within = survey(batch.ids, batch.timestamps, self.series.layout_of)
+        if within[1] > clock + self._settings.future:
             fine = batch.timestamps <= clock + self._settings.future
             too_new = len(batch) - int(fine.sum())
             batch = Batch(batch.ids[fine], batch.timestamps[fine], batch.values[fine])
             if not len(batch):
                 return 0, too_new
-        parts, old = self._route(batch, clock)
-        too_old = 0
+            layout, *within = survey(batch.ids, batch.timestamps, self.series.layout_of)
+        parts, old = self._route(batch, clock, layout, (within[0], within[1]))
         if old is not None:
             too_old = int(old.sum())
             batch = Batch(batch.ids[~old], batch.timestamps[~old], batch.values[~old])
@@ -222,18 +228,19 @@ class Store:
         lsn = self._journal.lsn
         for part in parts:
             self._take(part, lsn, clock)
-        self._newest = max(self._newest, int(batch.timestamps.max()))
+        self._newest = max(self._newest, within[1])
         self._journal.points(Entry(lsn, record_size(len(batch)), clock, None, *_columns(batch), books))
         return too_old, too_new
 
-    def _route(self, batch: Batch, clock: int) -> tuple[list[Part], np.ndarray[Any, np.dtype[np.bool_]] | None]:
+    def _route(
+        self, batch: Batch, clock: int, layout: int, within: tuple[int, int]
+    ) -> tuple[list[Part], np.ndarray[Any, np.dtype[np.bool_]] | None]:
+        """Parts by block, and which rows are too old; ``layout`` and ``within`` as :func:`survey` gives them."""
         layouts = self.series.layouts
-        if len(layouts) == 1:
-            return split(layouts[0], *_columns(batch), clock)
+        if layout >= 0:
+            whole = one_block(layouts[layout], *_columns(batch), within, clock)
+            return ([whole], None) if whole is not None else split(layouts[layout], *_columns(batch), clock)
         of = self.series.layout_of[batch.ids]
-        first = int(of[0])
-        if (of == first).all():
-            return split(layouts[first], *_columns(batch), clock)
         parts: list[Part] = []
         too_old = np.zeros(len(batch), np.bool_)
         for number in np.unique(of):
