@@ -44,5 +44,6 @@ Table: Final[type[PureTable]] = _kernel("table", "Table") or PureTable
 parse_compiled: Final[Parse | None] = _kernel("lines", "parse")
 survey_compiled: Final[Callable[..., tuple[int, int, int]] | None] = _kernel("ring", "survey")
 scatter_compiled: Final[Callable[..., int] | None] = _kernel("ring", "scatter")
+receive_all: Final[Callable[[list[int], memoryview, int], list[int]] | None] = _kernel("reads", "receive_all")
 COMPILED: Final = parse_compiled is not None
 """Whether the kernels are there."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from typing import Any, Final
 
+from ingestd._speed import receive_all as compiled
+from ingestd.ingest.senders import free
 from ingestd.ingest.sources import Source
-from ingestd.wire.framing import Splitter
+from ingestd.wire.framing import LineSplitter, Splitter
 
 READ_SIZE: Final = 128 * 1024
 """Bytes a read: 2,000 lines. Larger ones gain little (the fixed cost of a batch is 5 % here) and cost fairness."""
@@ -18,20 +21,61 @@ _TLS_RECORD: Final = 16 * 1024
 """Bytes that one read of TLS brings at most (RFC 8446, section 5.1)."""
 
 
+NOTHING: Final = -1
+FAILED: Final = -2
+"""What :func:`receive_all` gives in place of bytes."""
+
+
+def receive_all(numbers: list[int], buffer: memoryview, each: int) -> list[int]:
+    """Read from each of the descriptors once, one behind the other into ``buffer``, at most ``each`` bytes.
+
+    Gives the bytes of each: 0 at its end, :data:`NOTHING`, :data:`FAILED`. They are fewer than the descriptors where
+    less than ``each`` bytes of room were left.
+    """
+    if compiled is not None:
+        return compiled(numbers, buffer, each)
+    sizes: list[int] = []
+    end = 0
+    for number in numbers:
+        if len(buffer) - end < each:
+            break
+        try:
+            sizes.append(os.readv(number, [buffer[end : end + each]]))
+        except (BlockingIOError, InterruptedError):
+            sizes.append(NOTHING)
+            continue
+        except OSError:
+            sizes.append(FAILED)
+            continue
+        end += sizes[-1]
+    return sizes
+
+
 class Connection:
     """A client; ``last``: when it was heard last, on the loop's clock."""
 
-    __slots__ = ("alone", "last", "size", "sock", "source", "splitter")
+    __slots__ = ("alone", "last", "number", "size", "sock", "source", "splitter")
 
     def __init__(self, sock: socket.socket, source: Source, splitter: Splitter[Any], now: float) -> None:
         self.sock = sock
+        self.number = sock.fileno()
         self.source = source
         self.splitter = splitter
         self.last = now
         self.size = FIRST_READ
         """Bytes of the next read."""
         self.alone = False
-        """Whether what it sends is parsed alone, because not every line was a point the last time."""
+        """Whether what it sends is parsed alone from now on, because not every line of it was a point."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether it may be read and parsed with others: no TLS, not its first read, all it sends are points."""
+        return self.size == READ_SIZE and not self.alone and free(self.source)
+
+    @property
+    def pending(self) -> bool:
+        """Whether an unfinished line goes before what comes next."""
+        return isinstance(self.splitter, LineSplitter) and self.splitter.pending
 
     def receive(self, buffer: memoryview) -> tuple[int, bool]:
         """Bytes read into ``buffer``, which has room for :data:`READ_SIZE`, and whether no more will come."""

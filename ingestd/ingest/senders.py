@@ -19,17 +19,20 @@ class Crowd:
     Only for those who may write everything at any rate (:func:`free`): what they sent is not told apart on its way.
     """
 
-    __slots__ = ("_lines", "_sources")
+    __slots__ = ("_ends", "_lines", "_sources")
 
-    def __init__(self, sources: Sequence[Source], lines: Sequence[bytes]) -> None:
-        """``lines`` that each of the ``sources`` sent, in the order in which they were parsed."""
+    def __init__(self, sources: Sequence[Source], lines: bytes, ends: Sequence[int]) -> None:
+        """``lines`` that the ``sources`` have sent, and where in it what each of them sent ends."""
         self._sources = sources
         self._lines = lines
+        self._ends = ends
 
     def runs(self) -> Iterator[tuple[int, Source]]:
         """Rows of each sender, in their order."""
-        for source, lines in zip(self._sources, self._lines, strict=True):
-            yield lines.count(b"\n"), source
+        start = 0
+        for source, end in zip(self._sources, self._ends, strict=True):
+            yield self._lines.count(b"\n", start, end), source
+            start = end
 
 
 Part: TypeAlias = tuple[Parsed, Source | Crowd]

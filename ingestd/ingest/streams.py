@@ -15,12 +15,12 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from ingestd.ingest.connection import READ_SIZE, Connection
+from ingestd.ingest.connection import Connection
 from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.readiness import Readiness
-from ingestd.ingest.senders import Crowd, Part, free
+from ingestd.ingest.reading import Reader
 from ingestd.ingest.sockets import BACKLOG
 from ingestd.ingest.sources import Source
 from ingestd.points import Parsed
@@ -43,9 +43,6 @@ millisecond of CPU, and anybody can begin one."""
 _TURN: Final = 0.02
 """Seconds of a turn for connections that send points; who finds it spent is first in the next one. Else a question,
 which takes some five turns, would wait for five reads of every client of a fleet that sends all at once."""
-_MUCH: Final = 16 * 1024
-"""Bytes of a read, or of a turn divided by four, that make the next turn follow at once: a kernel's first window holds
-64 KiB, so whoever waits for it to open is among them. So does what somebody new has sent: the end may follow it."""
 HANDSHAKE_SECONDS: Final = 10.0
 """Seconds for a client to finish its handshake: three round trips over the slowest line."""
 _WORD: Final = 1.0
@@ -80,7 +77,7 @@ class StreamListener:
         *,
         lines: bool = False,
     ) -> None:
-        """``lines``: the pieces are bytes, each LF of which ends a point: those of several senders may be joined."""
+        """``lines``: the pieces are lines, of which those of many senders may be parsed as one."""
         self._tls = tls
         self._lines = lines
         self.refused = 0
@@ -89,7 +86,7 @@ class StreamListener:
         self._books = books
         self._settings = settings
         self._splitter = splitter
-        self._parse: Callable[[Any], Parsed] = parse
+        self._reader = Reader(pipeline, books, parse, settings.line, self, lines=lines)
         self._listening: list[socket.socket] = []
         self._connections: set[Connection] = set()
         self._readiness: Readiness[Connection] = Readiness(self._turn)
@@ -104,8 +101,6 @@ class StreamListener:
         self.failed_handshakes = 0
         """Connections closed because their client does not speak TLS, shows no valid certificate, or is too slow."""
         self._hearing = False
-        self._unread: list[Connection] = []
-        """Connections that can be read and found the turn spent: the first of the next one."""
         self.evicted = 0
         """Connections that sent garbage, or no point at all, and were closed to make room for others."""
         self.broken = 0
@@ -116,7 +111,6 @@ class StreamListener:
         self._sweep: asyncio.TimerHandle | None = None
         self._resumed = 0.0
         """When reading went on last: nobody was silent before, for nobody was heard."""
-        self._buffer = memoryview(bytearray(READ_SIZE))
         self._loop: asyncio.AbstractEventLoop
 
     @property
@@ -237,51 +231,25 @@ class StreamListener:
         """Read from those that can be read, once each. Return whether there is more to be had at once."""
         if self._saturated():
             return False
+        reader = self._reader
+        found = dict.fromkeys([*reader.unread, *self._readiness.ready()])
+        ready = [connection for connection in found if connection in self._connections]
+        if self._suspects or self._shaking:
+            for connection in ready:
+                if connection in self._suspects or connection in self._shaking:
+                    self._hear_later(connection)
+            ready = [connection for connection in ready if connection not in self._waiting]
         deadline = self._loop.time() + _TURN
-        ready = iter(dict.fromkeys([*self._unread, *self._readiness.ready()]))
-        self._unread = []
-        pieces: list[tuple[Connection, Any]] = []
-        ended: list[Connection] = []
-        size = total = 0
-        much = False
-        for connection in ready:
-            if connection in self._suspects or connection in self._shaking:
-                self._hear_later(connection)
-                continue
-            first = connection in self._silent
-            got = self._gather(connection, pieces, ended)
-            size += got
-            much = much or got >= _MUCH or (first and got > 0)
-            if size >= READ_SIZE:
-                self._hand_over(pieces)
-                total, size, pieces = total + size, 0, []
-                if self._saturated():
-                    break
-            if self._loop.time() >= deadline:
-                break
-        self._unread += ready
-        self._hand_over(pieces)
-        for connection in ended:
-            self._finish(connection)
-        return much or total + size >= 4 * _MUCH or bool(self._unread)
+        crowd = [connection for connection in ready if connection.steady] if self._lines else []
+        others = [connection for connection in ready if not connection.steady] if crowd else ready
 
-    def _gather(self, connection: Connection, pieces: list[tuple[Connection, Any]], ended: list[Connection]) -> int:
-        """Read once; add what is whole to ``pieces``, and to ``ended`` whose connection is at its end. Return bytes."""
-        if connection not in self._connections:  # it made room for another one since it was found
-            return 0
-        size, end = connection.receive(self._buffer)
-        if size:
-            connection.last = self._loop.time()
-            before = connection.splitter.too_long
-            whole = connection.splitter.feed(bytes(self._buffer[:size]))
-            if connection.splitter.too_long != before:
-                too_long = connection.splitter.too_long - before
-                self._pipeline.refuse(self._books, "too_long", too_long, connection.source)
-            if whole:
-                pieces.append((connection, whole))
-        if end or connection.splitter.broken:
-            ended.append(connection)
-        return size
+        def spent() -> bool:
+            return self._loop.time() >= deadline or self._saturated()
+
+        reader.unread = []
+        much = reader.each(others, spent)
+        much = reader.crowd(crowd, spent) or much
+        return much or bool(reader.unread)
 
     def _saturated(self) -> bool:
         """Whether nothing is to be read now; then no turns are taken until there is relief."""
@@ -329,40 +297,26 @@ class StreamListener:
         """One read and what it brings. Return whether there may be more."""
         if connection in self._shaking:
             return self._shake(connection)
-        pieces: list[tuple[Connection, Any]] = []
-        ended: list[Connection] = []
-        size = self._gather(connection, pieces, ended)
-        self._hand_over(pieces)
-        for each in ended:
-            self._finish(each)
-        return bool(size) and not ended
+        return self._reader.one(connection) > 0 and connection in self._connections
 
-    def _hand_over(self, pieces: list[tuple[Connection, Any]]) -> None:
-        """Parse what some connections have sent, and have it accepted as one."""
-        parts: list[Part] = []
-        if self._lines and len(pieces) > 1:
-            many = [piece for piece in pieces if not piece[0].alone and free(piece[0].source)]
-            together = self._parse_together([lines for _, lines in many])
-            if together is not None:
-                parts.append((together, Crowd([c.source for c, _ in many], [lines for _, lines in many])))
-                for connection, _ in many:
-                    self._silent.pop(connection, None)
-                pieces = [piece for piece in pieces if piece[0].alone or not free(piece[0].source)]
-        for connection, piece in pieces:
-            parsed = self._parse(piece)
-            connection.alone = self._lines and len(parsed.batch) != piece.count(b"\n")
-            self._judge(connection, parsed)
-            parts.append((parsed, connection.source))
-        if parts:
-            self._pipeline.accept(self._books, parts)
+    def is_new(self, connection: Connection) -> bool:
+        """Whether it has brought no point yet."""
+        return connection in self._silent
 
-    def _parse_together(self, pieces: list[bytes]) -> Parsed | None:
-        """The points of several connections' lines, a row each; None where any line is none: whose would it be?"""
-        lines = b"".join(pieces)
-        parsed = self._parse(lines)
-        return parsed if len(parsed.batch) == lines.count(b"\n") else None
+    def heard(self, connections: list[Connection]) -> None:
+        """All that these have sent were points."""
+        for connection in connections if self._silent else ():
+            self._silent.pop(connection, None)
 
-    def _judge(self, connection: Connection, parsed: Parsed) -> None:
+    def close(self, connection: Connection) -> None:
+        """It has ended, or nothing more can come of it."""
+        if connection.splitter.broken:
+            self._break(connection)
+        else:
+            self._end(connection)
+
+    def judge(self, connection: Connection, parsed: Parsed) -> None:
+        """Who sends nothing but garbage is a suspect, until there is a point in it."""
         if parsed.received and parsed.rejected.get("malformed", 0) == parsed.received:
             self._suspects.setdefault(connection)
             if len(self._suspects) > SUSPECTS_MAX:
@@ -370,15 +324,6 @@ class StreamListener:
         else:
             self._suspects.pop(connection, None)
             self._silent.pop(connection, None)
-
-    def _finish(self, connection: Connection) -> None:
-        """Close a connection that has ended or is broken."""
-        if connection not in self._connections:
-            return
-        if connection.splitter.broken:
-            self._break(connection)
-        else:
-            self._end(connection)
 
     def _break(self, connection: Connection) -> None:
         """Close a connection whose framing is lost: its client shall see it, not go on to send into the void."""
@@ -438,6 +383,6 @@ class StreamListener:
 
     def _close_older(self, connections: Iterable[Connection], last: float, close: Callable[[Connection], None]) -> None:
         if self._resumed < last:
-            unread = {*self._waiting, *self._unread}
+            unread = {*self._waiting, *self._reader.unread}
             for connection in [c for c in connections if c.last < last and c not in unread]:
                 close(connection)

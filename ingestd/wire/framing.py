@@ -56,6 +56,11 @@ class LineSplitter:
         self._skipping = False
         self.too_long = 0
 
+    @property
+    def pending(self) -> bool:
+        """Whether an unfinished line goes before what comes next."""
+        return self._skipping or bool(self._tail)
+
     def feed(self, chunk: bytes) -> bytes:
         """Take the next piece of the stream; return all lines that are whole now, each with its LF."""
         start = 0

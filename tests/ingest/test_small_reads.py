@@ -33,7 +33,7 @@ def test_every_row_has_its_sender(groups: list[list[int]], random) -> None:
         if len(group) == 1:
             parts.append((whole, sources[0]))
         else:
-            parts.append((whole, Crowd(sources, [b"x\n" * rows for rows in group])))
+            parts.append((whole, Crowd(sources, b"x\n" * sum(group), np.cumsum([2 * rows for rows in group]).tolist())))
         expected += [s for s, rows in zip(sources, group, strict=True) for _ in range(rows)]
     senders = Senders(parts, [parsed for parsed, _ in parts])
     assert [senders.of(row) for row in range(len(expected))] == expected

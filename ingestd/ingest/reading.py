@@ -1,0 +1,185 @@
+"""Reading what connections have sent, and what becomes of it: one by one, or many as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from ingestd.ingest.connection import NOTHING, READ_SIZE, Connection, receive_all
+from ingestd.ingest.pipeline import Pipeline
+from ingestd.ingest.senders import Crowd, Part
+from ingestd.points import Parsed
+from ingestd.telemetry import Books
+
+_MUCH: Final = 16 * 1024
+"""Bytes of a read, or of a turn divided by four, that make the next turn follow at once: a kernel's first window holds
+64 KiB, so whoever waits for it to open is among them."""
+_CROWD: Final = 256
+"""Connections whose lines are parsed as one."""
+_LF: Final = 10
+
+
+class Keeper(Protocol):
+    """Who keeps the connections."""
+
+    def is_new(self, connection: Connection, /) -> bool:
+        """Whether it has brought no point yet."""
+
+    def judge(self, connection: Connection, parsed: Parsed, /) -> None:
+        """What was found in what it has sent."""
+
+    def heard(self, connections: list[Connection], /) -> None:
+        """All that these have sent were points."""
+
+    def close(self, connection: Connection, /) -> None:
+        """It has ended, or nothing more can come of it."""
+
+
+class Reader:
+    """Reads connections into a buffer that all of them share, and has accepted what is found."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        books: Books,
+        parse: Callable[[Any], Parsed],
+        limit: int,
+        keeper: Keeper,
+        *,
+        lines: bool,
+    ) -> None:
+        """``limit`` bytes of a line; ``lines``: the pieces are lines, and each LF of good ones is a point."""
+        self._pipeline = pipeline
+        self._books = books
+        self._parse = parse
+        self._limit = limit
+        self._keeper = keeper
+        self._lines = lines
+        self._buffer = memoryview(bytearray(2 * READ_SIZE))
+        self.unread: list[Connection] = []
+        """Connections that can be read and found the turn spent: the first of the next one."""
+
+    def one(self, connection: Connection) -> int:
+        """One read and what it brings. Return bytes."""
+        parts: list[Part] = []
+        size = self._read(connection, parts)
+        self._accept(parts)
+        return size
+
+    def each(self, connections: list[Connection], spent: Callable[[], bool]) -> bool:
+        """Read them one by one until the turn is ``spent``. Return whether they brought much."""
+        parts: list[Part] = []
+        size = 0
+        much = False
+        for done, connection in enumerate(connections, 1):
+            # Whoever sends for the first time may end at once, and wait for that.
+            first = self._keeper.is_new(connection)
+            got = self._read(connection, parts)
+            size += got
+            much = much or got >= _MUCH or (first and got > 0)
+            if size >= READ_SIZE:
+                self._accept(parts)
+                size = 0
+            if spent():
+                self.unread += connections[done:]
+                break
+        self._accept(parts)
+        return much
+
+    def crowd(self, connections: list[Connection], spent: Callable[[], bool]) -> bool:
+        """Read many at once, and parse what all have sent as one. Return whether they brought much."""
+        total = done = 0
+        much = False
+        while done < len(connections):
+            if done and spent():
+                self.unread += connections[done:]
+                break
+            crowd = connections[done : done + _CROWD]
+            sizes = receive_all([c.number for c in crowd], self._buffer, READ_SIZE)
+            much = much or max(sizes) >= _MUCH
+            total += self._take_crowd(crowd, sizes)
+            done += len(sizes)
+        return much or total >= 4 * _MUCH
+
+    def _take_crowd(self, crowd: list[Connection], sizes: list[int]) -> int:
+        """Take what stands in the buffer, of each one behind the other. Return bytes."""
+        buffer, limit, now = self._buffer, self._limit, time.monotonic()
+        pieces: list[bytes] = []
+        senders: list[Connection] = []
+        ends: list[int] = []
+        ended: list[Connection] = []
+        run = at = length = 0
+        for connection, size in zip(crowd, sizes, strict=False):
+            if size <= 0:
+                if size != NOTHING:
+                    ended.append(connection)
+                continue
+            end = at + size
+            connection.last = now
+            if size <= limit and buffer[end - 1] == _LF and not connection.pending:
+                length += size  # whole lines, none of them too long: they stay where they are
+            else:
+                pieces.append(bytes(buffer[run:at]))
+                run = end
+                pieces.append(self._feed(connection, bytes(buffer[at:end])))
+                length += len(pieces[-1])
+            senders.append(connection)
+            ends.append(length)
+            at = end
+        pieces.append(bytes(buffer[run:at]))
+        self._hand_over(senders, b"".join(pieces), ends)
+        for connection in ended:
+            self._keeper.close(connection)
+        return at
+
+    def _read(self, connection: Connection, parts: list[Part]) -> int:
+        """Read once, and add what was found to ``parts``. Return bytes."""
+        size, end = connection.receive(self._buffer)
+        if size:
+            connection.last = time.monotonic()
+            whole = self._feed(connection, bytes(self._buffer[:size]))
+            if whole:
+                parts.append(self._parse_one(connection, whole))
+        if end or connection.splitter.broken:
+            # Who sees the end sees the points.
+            self._accept(parts)
+            self._keeper.close(connection)
+        return size
+
+    def _accept(self, parts: list[Part]) -> None:
+        """Have them accepted as one; none are left."""
+        if parts:
+            self._pipeline.accept(self._books, parts)
+            parts.clear()
+
+    def _feed(self, connection: Connection, chunk: bytes) -> Any:
+        """What is whole now of what the connection has sent."""
+        splitter = connection.splitter
+        before = splitter.too_long
+        whole = splitter.feed(chunk)
+        if splitter.too_long != before:
+            self._pipeline.refuse(self._books, "too_long", splitter.too_long - before, connection.source)
+        return whole
+
+    def _parse_one(self, connection: Connection, piece: Any) -> Part:
+        parsed = self._parse(piece)
+        if self._lines and len(parsed.batch) != piece.count(b"\n"):
+            connection.alone = True
+        self._keeper.judge(connection, parsed)
+        return parsed, connection.source
+
+    def _hand_over(self, senders: list[Connection], lines: bytes, ends: list[int]) -> None:
+        """Parse and accept as one the lines of many; apart where any line is no point, for whose would it be?"""
+        if not lines:
+            return
+        parsed = self._parse(lines)
+        parts: list[Part] = []
+        if len(parsed.batch) == lines.count(b"\n"):
+            self._keeper.heard(senders)
+            parts.append((parsed, Crowd([connection.source for connection in senders], lines, ends)))
+        else:
+            for connection, start, end in zip(senders, [0, *ends], ends, strict=False):
+                if start < end:
+                    parts.append(self._parse_one(connection, lines[start:end]))
+        self._accept(parts)
