@@ -10,16 +10,12 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import signal
 import ssl
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
-
-import uvloop
 
 from ingestd import __version__
 from ingestd._speed import COMPILED
@@ -32,11 +28,10 @@ from ingestd.build import (
     open_doors,
     pickle_settings,
     prefixes,
-    raise_descriptor_limit,
     source_limits,
     store_settings,
 )
-from ingestd.config import ConfigError, Settings, make_rules, parse_address
+from ingestd.config import Settings, make_rules, parse_address
 from ingestd.index.globs import Globs
 from ingestd.index.names import NameIndexError, Names
 from ingestd.index.tags import canonical_path
@@ -45,7 +40,6 @@ from ingestd.ingest.graphite import GraphiteListener
 from ingestd.ingest.pickle import PickleListener
 from ingestd.ingest.pipeline import Pipeline, SeriesLimits
 from ingestd.ingest.sockets import Listener
-from ingestd.ingest.sources import IngestError
 from ingestd.notices import Notices
 from ingestd.own_series import OWN_BRANCH, memory_bytes, own_values, record
 from ingestd.points import Ids
@@ -60,9 +54,8 @@ from ingestd.storage.errors import CorruptFileError, StorageError
 from ingestd.storage.events import EventLog
 from ingestd.storage.files import Files
 from ingestd.storage.store import Store
-from ingestd.telemetry import Ledger, exposition, set_up_logging
+from ingestd.telemetry import Ledger, exposition
 from ingestd.tls import TlsContext, make_tls
-from ingestd.wire.framing import WireError
 
 log = logging.getLogger(__name__)
 
@@ -393,34 +386,3 @@ class Daemon:
         self._events.close()
         with contextlib.suppress(FileNotFoundError):
             (self._data / LISTENERS_FILE).unlink()
-
-
-async def _main(settings: Settings) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    daemon = Daemon(settings)
-    try:
-        await daemon.start()
-    except (ConfigError, IngestError, StorageError, WireError, OSError) as e:
-        log.error("cannot start: %s", e)
-        return 1
-    if not COMPILED:
-        log.warning(
-            "the compiled kernels are missing: each line takes many times the CPU; a C compiler at install mends it"
-        )
-    log.info("ready", extra={"version": __version__, "parser": PARSER})
-    await stop.wait()
-    await daemon.drain()
-    log.info("stopped")
-    return 0
-
-
-def serve(settings: Settings) -> int:
-    """Run the daemon until SIGTERM or SIGINT; the exit status."""
-    set_up_logging(settings.server.log_level, settings.server.log_format)
-    os.umask(0o027)
-    raise_descriptor_limit()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_main(settings))

@@ -73,7 +73,7 @@ def serve(file: Path | None, **given: Any) -> None:
         config.make_rules(settings)
     except config.ConfigError as error:
         raise click.UsageError(str(error)) from error
-    from ingestd.app import serve as run  # noqa: PLC0415 - the other commands start without the daemon
+    from ingestd.process import serve as run  # noqa: PLC0415 - the other commands start without the daemon
 
     raise SystemExit(run(settings))
 

@@ -196,6 +196,8 @@ class Pipeline:
     ) -> Batch:
         """``batch`` with an id in every row; rows whose series is over a limit are rejected and left out."""
         ids = batch.ids.copy()
+        if self._all_new(ids, unknown, clock):
+            return Batch(ids, batch.timestamps, batch.values)
         fresh: dict[str, list[NewName]] = {}
         for name in unknown:
             path = name.path
@@ -231,6 +233,28 @@ class Pipeline:
         senders.choose(kept)
         return Batch(ids[kept], batch.timestamps[kept], batch.values[kept])
 
+    def _all_new(self, ids: Ids, unknown: list[NewName], clock: int) -> bool:
+        """Create the series and write their ids, if every name is a path, new and there once, and nothing limits them.
+
+        So are those of a fleet's first interval: columns of names here, a name at a time elsewhere.
+        """
+        rows, spellings, paths = zip(*unknown, strict=True)
+        keys = [path.encode() for path in paths]
+        if self._limited or keys != list(spellings) or len(set(keys)) < len(keys) or self._room(clock) < len(keys):
+            return False
+        if list(map(self.names.get, keys)).count(None) < len(keys):
+            return False
+        self._tokens -= len(keys)
+        created = self._store.create(paths, clock)
+        self.adopt(created, paths)
+        ids[list(rows)] = created
+        return True
+
+    @property
+    def _limited(self) -> bool:
+        """Whether senders or prefixes have limits of new series."""
+        return bool(self._prefixes.active or self.sources.limits.series or self.sources.limits.series_per_second)
+
     def _remember(self, name: NewName, series: int) -> None:
         spelling = name.spelling
         if len(spelling) <= _SPELLING and spelling != name.path.encode():
@@ -241,8 +265,7 @@ class Pipeline:
     ) -> tuple[list[str], dict[str, str]]:
         """The paths that become series now, and why the others do not."""
         room = self._room(clock)
-        limited = self._prefixes.active or self.sources.limits.series or self.sources.limits.series_per_second
-        if not limited:
+        if not self._limited:
             paths = list(fresh)
             self._tokens -= min(room, len(paths))
             return paths[:room], dict.fromkeys(paths[room:], "limit")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+import numpy as np
+
 from ingestd.ingest.connection import NOTHING, READ_SIZE, Connection, receive_all
 from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.senders import Crowd, Part
@@ -120,15 +122,15 @@ class Reader:
             if size <= limit and buffer[end - 1] == _LF and not connection.pending:
                 length += size  # whole lines, none of them too long: they stay where they are
             else:
-                pieces.append(bytes(buffer[run:at]))
+                pieces += bytes(buffer[run:at]), self._feed(connection, bytes(buffer[at:end]))
                 run = end
-                pieces.append(self._feed(connection, bytes(buffer[at:end])))
                 length += len(pieces[-1])
             senders.append(connection)
             ends.append(length)
             at = end
         pieces.append(bytes(buffer[run:at]))
-        self._hand_over(senders, b"".join(pieces), ends)
+        pieces = [piece for piece in pieces if piece]
+        self._hand_over(senders, pieces[0] if len(pieces) == 1 else b"".join(pieces), ends)
         for connection in ended:
             self._keeper.close(connection)
         return at
@@ -175,7 +177,10 @@ class Reader:
             return
         parsed = self._parse(lines)
         parts: list[Part] = []
-        if len(parsed.batch) == lines.count(b"\n"):
+        if len(senders) == 1:
+            self._keeper.judge(senders[0], parsed)
+            parts.append((parsed, senders[0].source))
+        elif len(parsed.batch) == int(np.count_nonzero(np.frombuffer(lines, np.uint8) == _LF)):
             self._keeper.heard(senders)
             parts.append((parsed, Crowd([connection.source for connection in senders], lines, ends)))
         else:

@@ -197,6 +197,11 @@ class Intake:
         """Recount the series of each layout (``layout_of`` uint16[n]), which say how large a whole block is."""
         self._members = dict(enumerate(np.bincount(layout_of).tolist()))
 
+    def add_members(self, layout_of: NDArray[np.uint16]) -> None:
+        """Count new series, uint16[n], as well."""
+        for number, members in enumerate(np.bincount(layout_of).tolist()):
+            self._members[number] = self._members.get(number, 0) + members
+
     @staticmethod
     def _to_buffer(overlay: Overlay) -> Buffer:
         ids, slots, values = overlay.columns()

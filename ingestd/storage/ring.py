@@ -23,6 +23,14 @@ def survey(ids: Ids, times: Times, layout_of: NDArray[np.uint16]) -> tuple[int, 
     return first if bool((of == first).all()) else -1, int(times.min()), int(times.max())
 
 
+def _distinct(ids: Ids) -> Ids:
+    """Each of ``ids`` once, ascending; new series come in order, and np.unique takes 1 µs for each of 2,000."""
+    if not bool((ids[1:] > ids[:-1]).all()):
+        ids = np.sort(ids)
+        ids = ids[np.append(True, ids[1:] != ids[:-1])]
+    return ids
+
+
 class Buffer:
     """An open block: ``data`` float64[B, capacity], a column per series, a row per slot, NaN = no point.
 
@@ -100,7 +108,7 @@ class Buffer:
             self._col = grown
         columns = self._col[ids]
         if int(columns.min()) < 0:
-            self._allot(np.unique(ids[columns < 0]))
+            self._allot(_distinct(ids[columns < 0]))
             columns = self._col[ids]
         return columns
 

@@ -224,6 +224,12 @@ class SchemaRules:
         schema = self._made.get(numbers)
         return schema if schema is not None else self._make(numbers)
 
+    def schemas(self, paths: Sequence[str]) -> list[Schema]:
+        """:meth:`schema` of each path."""
+        if not self._schemas and not self._aggregation:
+            return [self.schema("")] * len(paths)
+        return list(map(self.schema, paths))
+
     def _numbers(self, path: str) -> tuple[int, int]:
         """Which rule of each file matches first; -1 for none."""
         first = second = -1

@@ -19,7 +19,7 @@ from ingestd.storage.schema import Schema
 class Rules(Protocol):
     """The schema of a new series, from carbon's configuration files."""
 
-    def schema(self, path: str) -> Schema: ...
+    def schemas(self, paths: Sequence[str]) -> Sequence[Schema]: ...
 
 
 class SeriesTable:
@@ -75,11 +75,14 @@ class SeriesTable:
     def _match(self, paths: Sequence[str], rules: Rules) -> tuple[NDArray[np.uint16], NDArray[np.uint16], list[bytes]]:
         """Layout and profile of each path, and the records of those that are new."""
         records: list[bytes] = []
-        schemas = list(map(rules.schema, paths))
+        schemas = rules.schemas(paths)
         # By identity: there are a few of them, and to compare the archives of each would take longer than to match.
-        numbers = {id(schema): self._numbers_of(schema, records) for schema in {id(s): s for s in schemas}.values()}
-        pairs = np.array([numbers[id(schema)] for schema in schemas], np.uint16).reshape(-1, 2)
-        return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]), records
+        which = np.fromiter(map(id, schemas), np.uintp, len(schemas))
+        _, first, kind_of = np.unique(which, return_index=True, return_inverse=True)
+        pairs = np.zeros((len(first), 2), np.uint16)
+        for kind in np.argsort(first).tolist():
+            pairs[kind] = self._numbers_of(schemas[first[kind]], records)
+        return pairs[kind_of, 0], pairs[kind_of, 1], records
 
     def _numbers_of(self, schema: Schema, records: list[bytes]) -> tuple[int, int]:
         """Layout and profile of a schema; those that are new are added, to ``records`` as well."""

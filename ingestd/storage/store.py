@@ -197,11 +197,9 @@ class Store:
 
     def create(self, paths: Sequence[str], clock: int) -> Ids:
         """New series for ``paths``; ids uint32[n], ascending. The registry has them before the journal has a point."""
-        before = len(self.series.layouts)
         ids, records = self.series.create(paths, self._rules)
         self._journal.names(records)
-        if len(self.series.layouts) != before or len(self.series) % 1024 < len(paths):
-            self._intake.count_members(self.series.layout_of[: len(self.series)])
+        self._intake.add_members(self.series.layout_of[len(self.series) - len(ids) : len(self.series)])
         return ids
 
     def accept(self, batch: Batch, clock: int, books: Books | None) -> tuple[int, int]:

@@ -28,6 +28,9 @@ START = 1_800_000_000
 class Rules:
     """Even series are SMALL and average, odd ones ODD and sum."""
 
+    def schemas(self, paths):
+        return list(map(self.schema, paths))
+
     def schema(self, path):
         odd = int(path.rsplit(".", 1)[1]) % 2
         archives = tuple(Archive(*a) for a in (ODD if odd else SMALL))
