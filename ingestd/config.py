@@ -23,6 +23,10 @@ _QUANTITY: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)")
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\[\]:\s]+)):([0-9]{1,5})")
 
 
+_LINE: Final = 4096
+"""Characters of a line of the file: the parser takes the square of the dots in a key."""
+
+
 class ConfigError(Exception):
     """Settings that cannot be; the message names the file or flag and the key."""
 
@@ -331,8 +335,8 @@ def load(file: Path | None = None, flags: Mapping[tuple[str, ...], Any] | None =
     values: dict[str, Any] = {}
     if file is not None:
         try:
-            values = tomllib.loads(file.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            values = _parsed(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{file}: {error}") from error
     _validated(values, str(file))
     for keys, value in (flags or {}).items():
@@ -341,6 +345,17 @@ def load(file: Path | None = None, flags: Mapping[tuple[str, ...], Any] | None =
             table = table.setdefault(key, {})
         table[keys[-1]] = value
     return _validated(values, "flags")
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The tables of a TOML file. Raises ValueError."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > _LINE:
+            raise ValueError(f"line {number} has over {_LINE} characters")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("tables or arrays too deep in one another") from None
 
 
 def _validated(values: dict[str, Any], source: str) -> Settings:

@@ -30,7 +30,8 @@ _UINT32: Final = np.dtype("<u4")
 _INT64: Final = np.dtype("<i8")
 _FLOAT64: Final = np.dtype("<f8")
 # The first bytes of a value (the msgpack specification, formats): fixint and uint 8 to 64, bin 8 to 32.
-_NUMBERS: Final = frozenset([*range(0x80), 0xCC, 0xCD, 0xCE, 0xCF])
+_NUMBERS: Final = frozenset([*range(0x80), *range(0xCC, 0xD4)])
+"""Signed ones as well: encoders of typed languages write what is not negative as their type is."""
 _BYTES: Final = frozenset([0xC4, 0xC5, 0xC6])
 _KINDS: Final = (_NUMBERS, _BYTES, _NUMBERS, _NUMBERS, _BYTES, _BYTES, _BYTES, _BYTES, _BYTES, _BYTES)
 
@@ -115,8 +116,10 @@ def _read(message: bytes) -> _Message:
     if crc32c(memoryview(message)[:-_CRC_SIZE]).to_bytes(_CRC_SIZE, "little") != message[-_CRC_SIZE:]:
         raise BatchError("wrong checksum")
     version, producer, sequence, partition, blob, *columns, crc = _unpack(message)
-    if version != VERSION or not 0 < len(producer) <= PRODUCER_MAX or partition >= PARTITIONS or len(crc) != _CRC_SIZE:
+    if version != VERSION or not 0 < len(producer) <= PRODUCER_MAX or len(crc) != _CRC_SIZE:
         raise BatchError("a field out of range")
+    if sequence < 0 or not 0 <= partition < PARTITIONS:
+        raise BatchError("a number out of range")
     ends, rows = _column(columns[0], _UINT32), _column(columns[1], _UINT32)
     timestamps, values = _column(columns[2], _INT64), _column(columns[3], _FLOAT64)
     if not len(rows) == len(timestamps) == len(values) or len(ends) > len(rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Final
@@ -69,7 +70,7 @@ class Settings(Target):
         except ConfigError as error:
             text = str(error)
             text.encode("utf-8", "surrogateescape")
-            return text.replace("a file: ", "")[:24]
+            return re.sub(r"[^a-z ]", "", text.rpartition(": ")[2])[:24]
         return settings.model_dump_json()[:0] or len(settings.model_fields_set)
 
 

@@ -62,6 +62,21 @@ def test_an_error_names_file_and_key(tmp_path, text, key):
         load(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a" + ".a" * 8000 + " = 1", "line 1 has over 4096 characters"),
+        ("\nn = " + "1" * 4096, "line 2 has over"),
+        ("n = " + "[\n" * 3000, "too deep"),
+    ],
+)
+def test_a_file_that_would_take_long_is_refused(tmp_path, text, reason):
+    file = tmp_path / "ingestd.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        load(file)
+
+
 def test_addresses():
     assert parse_address("[::1]:2003") == ("::1", 2003)
     assert parse_address("localhost:0") == ("localhost", 0)

@@ -276,3 +276,18 @@ def test_what_cannot_be_encoded_is_refused(changed) -> None:
     columns = [np.array(fields[name]) for name in ("index", "timestamps", "values")]
     with pytest.raises(BatchError):
         encode_batch(fields["producer"], fields["sequence"], fields["partition"], fields["paths"], *columns)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "good"),
+    [(b"\xd0\x7e", 126), (b"\xd1\x01\x00", 256), (b"\xd3" + bytes(7) + b"\x09", 9), (b"\xd0\xff", None)],
+)
+def test_numbers_may_be_written_as_signed_ones(sequence, good):
+    message = encode_batch(b"p", 7, 3, [b"a.b"], np.array([0]), np.array([NOW]), np.array([1.5]))
+    at = message.index(b"\xc4\x01p\x07\x03") + 3
+    changed = message[:at] + sequence + message[at + 1 : -4]
+    parsed = parse_batch(changed + crc32c(changed).to_bytes(4, "little"), {}, NOW, BatchLimits())
+    if good is None:
+        assert parsed.rejected == {"malformed": 1}
+    else:
+        assert (parsed.sequence, len(parsed.batch)) == (good, 1)
