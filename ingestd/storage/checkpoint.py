@@ -15,6 +15,7 @@ import numpy as np
 
 from ingestd.points import Ids, Values
 from ingestd.storage.layout import Key
+from ingestd.storage.overlay import distinct
 from ingestd.storage.rollup import Profile
 from ingestd.storage.series import SeriesTable
 from ingestd.storage.view import BlockRef, Blocks, Layer, Reading, View
@@ -131,4 +132,4 @@ def _union(members: list[Ids]) -> Ids:
         return np.empty(0, np.uint32)
     if len(members) == 1:
         return members[0]
-    return np.unique(np.concatenate(members))
+    return distinct(np.concatenate(members))

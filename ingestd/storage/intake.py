@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ingestd.points import Ids, Times, Values
 from ingestd.storage.layout import Key, Layout
-from ingestd.storage.overlay import Overlay
+from ingestd.storage.overlay import Overlay, distinct
 from ingestd.storage.ring import Buffer
 from ingestd.storage.view import Layer
 
@@ -205,7 +205,7 @@ class Intake:
     @staticmethod
     def _to_buffer(overlay: Overlay) -> Buffer:
         ids, slots, values = overlay.columns()
-        buffer = Buffer(overlay.length, overlay.first_lsn, np.unique(ids))
+        buffer = Buffer(overlay.length, overlay.first_lsn, distinct(ids))
         buffer.put(ids, slots.astype(np.int64), values)
         return buffer
 

@@ -7,6 +7,17 @@ import numpy as np
 from ingestd.points import Ids, Values
 
 
+def distinct(ids: Ids) -> Ids:
+    """Each of ``ids`` (uint32[n]) once, ascending.
+
+    Nearly all come in order, or as a few runs that do: np.unique, which hashes, takes ten times as long.
+    """
+    if len(ids) and not bool((ids[1:] > ids[:-1]).all()):
+        ids = np.sort(ids, kind="stable")
+        ids = ids[np.append(True, ids[1:] != ids[:-1])]
+    return ids
+
+
 class Overlay:
     """Append-only columns of one block: ids uint32, slots int32 within the block, values float64.
 
@@ -48,7 +59,7 @@ class Overlay:
 
     def series(self) -> Ids:
         """The series that have a point, ascending, uint32."""
-        return np.unique(self.columns()[0])
+        return distinct(self.columns()[0])
 
     def lay(self, out: Values, ids: Ids, low: int, high: int) -> None:
         """Lay slots ``low`` to ``high`` of series ``ids`` (ascending uint32[n]) over ``out`` float64[n, high - low]."""

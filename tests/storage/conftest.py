@@ -19,7 +19,7 @@ class Loop:
         self.args = archives, method, factor, files, options
         self.directory, self.posted, self.later, self.books = directory, queue.SimpleQueue(), [], Books("test")
         made = Schema(tuple(Archive(*a) for a in archives), method, factor)
-        rules = type("Rules", (), {"schema": lambda self, path: made})()
+        rules = type("Rules", (), {"schemas": lambda self, paths: [made] * len(paths)})()
         settings = StoreSettings(**{"durability": Durability("never"), "segment_bytes": 1 << 14, **options})
         self.store = Store(
             directory, rules, settings, self.posted.put, lambda _, call: self.later.append(call), files=files

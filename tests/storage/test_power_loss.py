@@ -136,7 +136,7 @@ class Run:
         self.ops = getattr(files, "ops", [])
         self.posted, self.later = queue.SimpleQueue(), []
         made = Schema(tuple(Archive(*a) for a in archives), "sum", 0.0)
-        rules = type("Rules", (), {"schema": lambda self, path: made})()
+        rules = type("Rules", (), {"schemas": lambda self, paths: [made] * len(paths)})()
         settings = StoreSettings(
             durability=POLICIES[policy], segment_bytes=2048, journal_limit=6000, forget_after=3600, access="pread"
         )

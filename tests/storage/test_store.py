@@ -29,9 +29,9 @@ class Rules:
     """Even series are SMALL and average, odd ones ODD and sum."""
 
     def schemas(self, paths):
-        return list(map(self.schema, paths))
+        return list(map(self._schema, paths))
 
-    def schema(self, path):
+    def _schema(self, path):
         odd = int(path.rsplit(".", 1)[1]) % 2
         archives = tuple(Archive(*a) for a in (ODD if odd else SMALL))
         return Schema(archives, "sum" if odd else "average", 0.0 if odd else 0.5)
