@@ -14,6 +14,7 @@ cdef class Table:
     cdef uint64_t* slots  # hash << 32 | entry; 0 = never used
     cdef uint32_t used, room, living
     cdef uint64_t mask, end, arena_room
+    cdef uint64_t changes  # how often a spelling has lost its id: what was looked up before may be wrong since
 
     cdef uint32_t find(self, const unsigned char* key, Py_ssize_t size) noexcept
     cdef int put(self, const unsigned char* key, Py_ssize_t size, uint32_t id) except -1

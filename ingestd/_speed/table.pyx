@@ -62,6 +62,7 @@ cdef class Table:
         # Its slot and number stay taken until the next rebuild, so that whoever remembers it finds nothing there.
         self.entries[entry].size = GONE
         self.living -= 1
+        self.changes += 1
 
     def get(self, bytes key not None):
         """The id of a spelling, or None."""
@@ -116,6 +117,7 @@ cdef class Table:
         cdef uint64_t room
         cdef Entry* entry
         if number:
+            self.changes += self.entries[number].id != id
             self.entries[number].id = id
             return 0
         if <uint64_t>size >= GONE:
