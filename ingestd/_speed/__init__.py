@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,12 @@ Columns: TypeAlias = tuple[
 refused by reason."""
 
 Parse: TypeAlias = Callable[[bytes, "PureTable", int, Callable[[bytes, int], Any], int, int], Columns]
+
+
+class Receiver(Protocol):
+    """What reads many datagrams by one call of the kernel."""
+
+    def receive(self, socket: int, most: int, size: int, /) -> list[tuple[bytes, str]]: ...
 
 
 class PureTable(dict[bytes, int]):
@@ -45,5 +51,6 @@ parse_compiled: Final[Parse | None] = _kernel("lines", "parse")
 survey_compiled: Final[Callable[..., tuple[int, int, int]] | None] = _kernel("ring", "survey")
 scatter_compiled: Final[Callable[..., int] | None] = _kernel("ring", "scatter")
 receive_all: Final[Callable[[list[int], memoryview, int], list[int]] | None] = _kernel("reads", "receive_all")
+DatagramReceiver: Final[Callable[[], Receiver] | None] = _kernel("datagrams", "Receiver")
 COMPILED: Final = parse_compiled is not None
 """Whether the kernels are there."""
