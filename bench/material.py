@@ -73,3 +73,35 @@ def datagrams(name: str) -> list[bytes]:
         found.append(data[position + 4 : position + 4 + length])
         position += 4 + length
     return found
+
+
+def host_datagrams(hosts: int, timestamp: int, most: int) -> list[bytes]:
+    """Datagrams of ``hosts`` collectds with 200 values each, half of them counters, ``most`` values to a datagram.
+
+    As collectd writes them: what has not changed since the last value is left out.
+    """
+    sent = []
+    for host in range(hosts):
+        for first in range(0, 200, most):
+            data = _text(0, b"host%05d.example.org" % host) + _number(9, 10 << 30)
+            for number in range(first, min(first + most, 200)):
+                plugin, counter = divmod(number, 20)
+                if number == first or not counter:
+                    data += _text(2, b"plugin%d" % plugin) + _text(3, b"instance") + _text(4, b"derive")
+                elif counter == 10:
+                    data += _text(4, b"gauge")
+                if counter >= 10 and number == first:
+                    data += _text(4, b"gauge")
+                kind, form, value = (2, ">q", timestamp * number) if counter < 10 else (1, "<d", number + host / 7)
+                data += _text(5, b"value-%d" % counter) + _number(8, (timestamp << 30) + number)
+                data += struct.pack(">HHHB", 6, 15, 1, kind) + struct.pack(form, value)
+            sent.append(data)
+    return sent
+
+
+def _text(kind: int, text: bytes) -> bytes:
+    return struct.pack(">HH", kind, 5 + len(text)) + text + b"\0"
+
+
+def _number(kind: int, number: int) -> bytes:
+    return struct.pack(">HHQ", kind, 12, number)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
 
 from bench.figures import Figure, Series, thread_ns
-from bench.material import GOLDEN, Fleet, Size, datagrams, pieces
+from bench.material import GOLDEN, Fleet, Size, datagrams, host_datagrams, pieces
+from ingestd._speed import Table
 from ingestd.index.names import Names
 from ingestd.wire.collectd import CollectdParser
 from ingestd.wire.graphite_names import NamingOptions
@@ -16,6 +18,8 @@ from ingestd.wire.seal import Level, Security, parse_auth_file
 from ingestd.wire.typesdb import TypesDB, parse_types_db
 
 NOW = 1_795_380_810
+TURN = 200
+"""Datagrams of a turn."""
 
 
 def lines(size: Size) -> Iterator[Figure]:
@@ -44,22 +48,42 @@ def lines(size: Size) -> Iterator[Figure]:
 
 
 def collectd(size: Size) -> Iterator[Figure]:
-    """The collectd parser over the captures of a real collectd, once every identity and name is known."""
+    """The collectd parser over the captures of a real collectd, once every identity and name is known, and a fleet.
+
+    As many datagrams at once as the daemon reads in a turn.
+    """
     users = parse_auth_file((GOLDEN / "auth_file").read_text())
     types = parse_types_db((GOLDEN / "types.db").read_text(), TypesDB({}))
     for file, level in (("plain", Level.NONE), ("signed", Level.SIGN), ("encrypted", Level.ENCRYPT)):
         parser = CollectdParser(types, NamingOptions(), Security(level, users))
         sent = datagrams(f"{file}.bin")
-        table: dict[bytes, int] = {}
-        for datagram in sent:
-            for new in parser.parse(datagram, table, NOW).unknown:
-                table.setdefault(new.spelling, len(table))
-        points = sum(parser.parse(datagram, table, NOW).received for datagram in sent)
         found = Series(f"parse: collectd, {file}", "ns/point", "copy of the datagrams")
-        for _ in range(size.runs):
+        yield _timed(found, parser, [sent] * (size.runs + 3))
+    for file, per_datagram in (("hosts of 200 values", 30), ("datagrams of one value", 1)):
+        parser = CollectdParser(types, NamingOptions(), Security())
+        found = Series(f"parse: collectd, {size.series // 200} {file}", "ns/point", "copy of the datagrams")
+        steps = [host_datagrams(size.series // 200, NOW + 10 * step, per_datagram) for step in range(size.runs + 3)]
+        yield _timed(found, parser, steps)
+
+
+def _timed(found: Series, parser: CollectdParser, steps: list[list[bytes]]) -> Figure:
+    """Parse the steps one after the other; the first three make names, identities and their order known."""
+    table = Table()
+    for number, sent in enumerate(steps):
+        points, took = 0, 0
+        for turn in range(0, len(sent), TURN):
+            some = sent[turn : turn + TURN]
+            begin = time.thread_time_ns()
+            parsed = parser.parse_all(some, table, NOW + 10.0 * number)
+            took += time.thread_time_ns() - begin
+            points += parsed.received
+            for new in parsed.unknown:
+                if new.spelling not in table:
+                    table[new.spelling] = len(table)
+        if number >= 3:
             found.floor_runs.append(thread_ns(_copy, sent) / points)
-            found.runs.append(thread_ns(_parse_all, parser, sent, table) / points)
-        yield found.figure()
+            found.runs.append(took / points)
+    return found.figure()
 
 
 def _count_lines(parts: list[bytes]) -> int:
@@ -69,8 +93,3 @@ def _count_lines(parts: list[bytes]) -> int:
 def _copy(datagrams: list[bytes]) -> None:
     for datagram in datagrams:
         bytearray(datagram)
-
-
-def _parse_all(parser: CollectdParser, datagrams: list[bytes], table: dict[bytes, int]) -> None:
-    for datagram in datagrams:
-        parser.parse(datagram, table, NOW)

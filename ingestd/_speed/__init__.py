@@ -21,6 +21,39 @@ refused by reason."""
 
 Parse: TypeAlias = Callable[[bytes, "PureTable", int, Callable[[bytes, int], Any], int, int], Columns]
 
+Run: TypeAlias = tuple[int, int, bytes]
+"""Rows of one sender: where they end, the datagram they stood in, the user who sealed them (b"": nobody did)."""
+Refused: TypeAlias = tuple[int, bytes, dict[str, int]]
+"""What was refused of a datagram: which one, the user of its first row (b"": none), points by reason."""
+Found: TypeAlias = tuple[
+    NDArray[np.uint32],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    list[tuple[int, bytes]],
+    list[Run],
+    list[Refused],
+    list[Any],
+    list[tuple[int, Exception]],
+]
+"""Of some datagrams: ids, timestamps, values, (row, spelling) of those without an id, runs of rows, what was refused,
+notifications, and the errors of those on which the reader failed."""
+
+
+class Reader(Protocol):
+    """What reads collectd's datagrams: a kernel, or :class:`ingestd.wire.parts.PureReader`."""
+
+    @property
+    def forgotten(self) -> int: ...
+    @property
+    def mismatched(self) -> int: ...
+    @property
+    def padded(self) -> int: ...
+    @property
+    def unverified(self) -> int: ...
+    def __len__(self) -> int: ...
+    def clear(self) -> None: ...
+    def read(self, datagrams: list[bytes], names: Any, now: float, security: Any, /) -> Found: ...
+
 
 class Receiver(Protocol):
     """What reads many datagrams by one call of the kernel."""
@@ -51,6 +84,7 @@ parse_compiled: Final[Parse | None] = _kernel("lines", "parse")
 survey_compiled: Final[Callable[..., tuple[int, int, int]] | None] = _kernel("ring", "survey")
 scatter_compiled: Final[Callable[..., int] | None] = _kernel("ring", "scatter")
 receive_all: Final[Callable[[list[int], memoryview, int], list[int]] | None] = _kernel("reads", "receive_all")
+CollectdReader: Final[Callable[..., Reader] | None] = _kernel("collectd", "Reader")
 DatagramReceiver: Final[Callable[[], Receiver] | None] = _kernel("datagrams", "Receiver")
 COMPILED: Final = parse_compiled is not None
 """Whether the kernels are there."""

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from ingestd.ingest.datagrams import DatagramListener, Datagrams
 from ingestd.ingest.gather import Gather
 from ingestd.ingest.pipeline import Pipeline
+from ingestd.ingest.senders import Crowd, Part
+from ingestd.ingest.senders import free as unlimited
 from ingestd.ingest.sockets import RECEIVE_BUFFER, Address, open_datagram, resolve, shown
 from ingestd.ingest.sources import IngestError, Source
-from ingestd.points import Batch, NameTable, NewName, Parsed
+from ingestd.points import Batch, NameTable, NewName, Parsed, empty_batch
 from ingestd.telemetry import Ledger
 from ingestd.wire.framing import WireError
 
@@ -27,26 +32,56 @@ UDP: Final = "collectd/udp"
 _CHECK_FILES: Final = 1.0
 """Seconds between two looks at the watched files."""
 
+_Key: TypeAlias = tuple[bytes, str]
+"""A sender: the user who sealed it, or b"", and the address."""
+
 
 class Decoded(Protocol):
-    """What the parser makes of a datagram: points, and notifications that are events."""
+    """What the parser makes of some datagrams, counted from 0: points, and notifications that are events."""
 
     @property
     def batch(self) -> Batch: ...
     @property
     def unknown(self) -> list[NewName]: ...
     @property
-    def rejected(self) -> dict[str, int]: ...
+    def runs(self) -> Sequence[tuple[int, int, bytes]]:
+        """Where the rows of a sender end, the datagram they stood in, the user who sealed them or b""."""
+
+    @property
+    def refused(self) -> Sequence[tuple[int, bytes, dict[str, int]]]:
+        """The datagram of what was refused, the user of its first row or b"", points by reason."""
+
     @property
     def notifications(self) -> Sequence[Any]: ...
     @property
-    def users(self) -> Sequence[tuple[int, bytes]]: ...
+    def failed(self) -> Sequence[tuple[int, Exception]]:
+        """Datagrams on which the parser failed, of which nothing stands in the batch."""
 
 
 class Decoder(Protocol):
     """A parser of collectd's binary protocol. ``now``: seconds, with fraction."""
 
-    def parse(self, datagram: bytes, names: NameTable, now: float) -> Decoded: ...
+    def parse_all(self, datagrams: list[bytes], names: NameTable, now: float) -> Decoded: ...
+
+
+class _Crowd(Crowd):
+    """The senders of the rows of many datagrams, none of whom is limited."""
+
+    __slots__ = ("_datagrams", "_runs", "_source")
+
+    def __init__(
+        self, runs: Sequence[tuple[int, int, bytes]], datagrams: Datagrams, source: Callable[[_Key], Source]
+    ) -> None:
+        """``runs`` as the parser gave them for ``datagrams``; ``source`` tells who a sender is."""
+        self._runs = runs
+        self._datagrams = datagrams
+        self._source = source
+
+    def runs(self) -> Iterator[tuple[int, Source]]:
+        begin = 0
+        for end, which, user in self._runs:
+            yield end - begin, self._source((user, self._datagrams[which][1]))
+            begin = end
 
 
 class WatchedFile:
@@ -104,6 +139,8 @@ class CollectdListener:
         self._gather = Gather(pipeline, self._books)
         self._datagrams = DatagramListener(pipeline, self._books, self._take, self._drop)
         self._checked = pipeline.wall()
+        self._free: set[_Key] = set()
+        """Senders heard of since, whom nothing limits."""
         self.listening: list[tuple[str, str]] = []
         """Every (``collectd/udp``, ``HOST:PORT``)."""
 
@@ -155,42 +192,62 @@ class CollectdListener:
         now = self._pipeline.wall()
         if not 0 <= now - self._checked < _CHECK_FILES:
             self._checked = now
+            self._free.clear()
             for file in self._watched:
                 file.poll()
-        parts: list[tuple[Parsed, Source]] = []
-        notifications: list[Any] = []
-        for datagram, host in datagrams:
-            try:
-                decoded = self._decoder.parse(datagram, self._pipeline.names, now)
-            except Exception:  # a bug in the parser, but the other datagrams are other clients'
-                _log.exception("BUG: the parser raised on a datagram of %d bytes", len(datagram))
-                self._pipeline.refuse(self._books, "malformed", 1, self._pipeline.sources.address(host))
-                continue
-            parts += self._by_sender(decoded, host)
-            notifications += decoded.notifications
-        self._gather.add(*parts)
-        for notification in notifications:
+        decoded = self._decoder.parse_all([payload for payload, _ in datagrams], self._pipeline.names.table, now)
+        for which, error in decoded.failed:  # a bug in the parser, but the other datagrams are other clients'
+            payload, host = datagrams[which]
+            _log.error("BUG: the parser raised on a datagram of %d bytes", len(payload), exc_info=error)
+            self._pipeline.refuse(self._books, "malformed", 1, self._pipeline.sources.address(host))
+        self._gather.add(*self._by_sender(decoded, datagrams))
+        for notification in decoded.notifications:
             self._on_notification(notification)
 
-    def _by_sender(self, decoded: Decoded, host: str) -> list[tuple[Parsed, Source]]:
-        """What a datagram gave, by who sealed it: its users, or the host where nobody did."""
-        sources = self._pipeline.sources
-        batch, users = decoded.batch, decoded.users
-        if not users:
-            return [(Parsed(batch, decoded.unknown, decoded.rejected), sources.address(host))]
-        parts: list[tuple[Parsed, Source]] = []
-        rejected = decoded.rejected
-        for (first, user), (end, _) in zip(users, [*users[1:], (len(batch), b"")], strict=True):
-            if first == end and not (rejected and end == len(batch)):
-                continue
-            mine = Batch(batch.ids[first:end], batch.timestamps[first:end], batch.values[first:end])
-            unknown = [n._replace(row=n.row - first) for n in decoded.unknown if first <= n.row < end]
-            source = sources.user(user.decode("utf-8", "replace"), host) if user else sources.address(host)
+    def _by_sender(self, decoded: Decoded, datagrams: Datagrams) -> list[Part]:
+        """What the datagrams gave, by who sealed it: their users, or the hosts where nobody did.
+
+        Where nobody is limited all are one part, and who they are is only asked when something is refused.
+        """
+        parts: list[Part] = []
+        senders = {(user, datagrams[which][1]) for _, which, user in decoded.runs}
+        if all(map(self._is_free, senders - self._free)):
+            if senders:
+                crowd = _Crowd(decoded.runs, datagrams, self._source)
+                parts.append((Parsed(decoded.batch, decoded.unknown), crowd))
+        else:
+            begin = 0
+            for end, which, user in decoded.runs:
+                parts.append((_rows(decoded, begin, end), self._source((user, datagrams[which][1]))))
+                begin = end
+        refused: dict[_Key, Counter[str]] = {}
+        for which, user, reasons in decoded.refused:
             # What was refused is told of whoever comes first: a datagram has one sender, however many seals.
-            parts.append((Parsed(mine, unknown, rejected), source))
-            rejected = {}
+            refused.setdefault((user, datagrams[which][1]), Counter()).update(reasons)
+        parts += [(Parsed(empty_batch(), [], dict(points)), self._source(key)) for key, points in refused.items()]
         return parts
+
+    def _is_free(self, key: _Key) -> bool:
+        """Whether nothing limits a sender, who is hereby heard of; noted for a while."""
+        found = unlimited(self._source(key))
+        if found:
+            self._free.add(key)
+        return found
+
+    def _source(self, key: _Key) -> Source:
+        user, host = key
+        sources = self._pipeline.sources
+        return sources.user(user.decode("utf-8", "replace"), host) if user else sources.address(host)
 
     def _drop(self, datagrams: Datagrams) -> None:
         for _, host in datagrams:
             self._pipeline.refuse(self._books, "overload", 1, self._pipeline.sources.address(host))
+
+
+def _rows(decoded: Decoded, begin: int, end: int) -> Parsed:
+    """Some rows of what was found, and nothing that was refused."""
+    batch, unknown = decoded.batch, decoded.unknown
+    if unknown:
+        first, last = (bisect_left(unknown, row, key=attrgetter("row")) for row in (begin, end))
+        unknown = [new._replace(row=new.row - begin) for new in unknown[first:last]]
+    return Parsed(Batch(batch.ids[begin:end], batch.timestamps[begin:end], batch.values[begin:end]), unknown)

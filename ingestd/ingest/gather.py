@@ -11,8 +11,7 @@ import asyncio
 from typing import Final
 
 from ingestd.ingest.pipeline import Pipeline
-from ingestd.ingest.sources import Source
-from ingestd.points import Parsed
+from ingestd.ingest.senders import Part
 from ingestd.telemetry import Books
 
 SECONDS: Final = 0.01
@@ -27,7 +26,7 @@ class Gather:
     def __init__(self, pipeline: Pipeline, books: Books) -> None:
         self._pipeline = pipeline
         self._books = books
-        self._parts: list[tuple[Parsed, Source]] = []
+        self._parts: list[Part] = []
         self._points = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -36,7 +35,7 @@ class Gather:
         """From here on :meth:`add` may be called, on the running loop."""
         self._loop = asyncio.get_running_loop()
 
-    def add(self, *parts: tuple[Parsed, Source]) -> None:
+    def add(self, *parts: Part) -> None:
         """Take what a read brought, by its senders."""
         self._parts += parts
         self._points += sum(parsed.received for parsed, _ in parts)

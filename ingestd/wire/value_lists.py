@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from ingestd.wire.graphite_names import GraphiteNames, Identity
 from ingestd.wire.rates import Rate, forget_after
-from ingestd.wire.typesdb import GAUGE, Sources
+from ingestd.wire.typesdb import GAUGE
 
 LIMIT: Final = 500_000
 """Value lists in the table: about 1 KB each, so that forged identities cannot take the machine's memory."""
@@ -26,6 +25,10 @@ NO_PATH: Final = b""
 
 Key: TypeAlias = tuple[bytes, ...]
 """The five fields of an :class:`Identity`, as they stand on the wire."""
+Learned: TypeAlias = tuple[list[bytes], list[tuple[float, float]], bool]
+"""Of each value the spelling and the bounds of its rate, and whether the kinds are not those of types.db."""
+Learn: TypeAlias = Callable[[Key, bytes], Learned | None]
+"""What there is to know of an identity whose values are of these kinds; None: its type has other values, or none."""
 Raws: TypeAlias = Sequence[int | float]
 Decoder: TypeAlias = Callable[[bytes, int], Raws]
 """Gives the values that begin at a position."""
@@ -43,20 +46,17 @@ class ValueList:
 
     __slots__ = ("decode", "head", "interval", "mismatched", "rates", "seen", "spellings")
 
-    def __init__(
-        self, kinds: bytes, sources: Sources, spellings: list[bytes], rated: bool, interval: int, now: float
-    ) -> None:
+    def __init__(self, kinds: bytes, learned: Learned, rated: bool, interval: int, now: float) -> None:
+        self.spellings, bounds, self.mismatched = learned
         self.head = struct.pack(">HHH", VALUES, 6 + 9 * len(kinds), len(kinds)) + kinds
         """What a values part of this list begins with: all but the values."""
         self.decode = decoder(kinds)
-        self.spellings = spellings
-        self.mismatched = any(source.kind != kind for source, kind in zip(sources, kinds, strict=True))
         self.rates: list[Rate | None] | None = None
         """A :class:`Rate` per value, None for a gauge; None if there are gauges only, or no rates are wanted."""
         if rated and any(kind != GAUGE for kind in kinds):
             self.rates = [
-                None if kind == GAUGE else Rate(kind, source.minimum, source.maximum)
-                for kind, source in zip(kinds, sources, strict=True)
+                None if kind == GAUGE else Rate(kind, minimum, maximum)
+                for kind, (minimum, maximum) in zip(kinds, bounds, strict=True)
             ]
         self.interval = interval
         self.seen = now
@@ -85,8 +85,7 @@ def decoder(kinds: bytes) -> Decoder:
 class ValueLists:
     """The table. ``get`` is the lookup; ``forgotten`` counts what was dropped while its series was alive."""
 
-    def __init__(self, names: GraphiteNames, rated: bool, limit: int = LIMIT) -> None:
-        self._names = names
+    def __init__(self, rated: bool, limit: int = LIMIT) -> None:
         self._rated = rated
         self._limit = limit
         self._lists: OrderedDict[Key, ValueList] = OrderedDict()
@@ -99,12 +98,9 @@ class ValueLists:
     def clear(self) -> None:
         self._lists.clear()
 
-    def add(self, key: Key, kinds: bytes, sources: Sources, interval: int, now: float) -> ValueList:
-        """Remember a value list of as many ``kinds`` as ``sources``; replaces what stands under ``key``."""
-        identity = Identity(*key)
-        paths = [self._names.path(identity, source.name, len(sources)) for source in sources]
-        spellings = [NO_PATH if path is None else path.encode() for path in paths]
-        new = ValueList(kinds, sources, spellings, self._rated, interval, now)
+    def add(self, key: Key, kinds: bytes, learned: Learned, interval: int, now: float) -> ValueList:
+        """Remember a value list; replaces what stands under ``key``."""
+        new = ValueList(kinds, learned, self._rated, interval, now)
         if key not in self._lists:
             self._make_room(now)
         self._lists[key] = new

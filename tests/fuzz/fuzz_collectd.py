@@ -16,6 +16,7 @@ from fuzz_lines import check_parsed
 from fuzz_mutate import Mutator
 from fuzz_target import GOLDEN, Target, dice
 
+from ingestd._speed import COMPILED, Table
 from ingestd.wire.collectd import SEVERITIES, CollectdParsed, CollectdParser
 from ingestd.wire.graphite_names import NamingOptions
 from ingestd.wire.lines import PathLimits, canonical_path
@@ -155,11 +156,14 @@ class Datagrams(Target):
     def begin(self) -> None:
         self._parsers = [self._fresh(way) for way in range(_WAYS)]
         self._names: dict[bytes, int] = {}
+        self._compiled = [self._fresh(way, compiled=True) for way in range(_WAYS)] if COMPILED else []
+        self._table = Table()
         self._now = 0.0
 
-    def _fresh(self, way: int) -> CollectdParser:
-        naming = NAMINGS[way % len(NAMINGS)]
-        return CollectdParser(builtin_types(), naming, self.security, store_rates=way >= len(NAMINGS))
+    def _fresh(self, way: int, *, compiled: bool = False) -> CollectdParser:
+        naming, rated = NAMINGS[way % len(NAMINGS)], way >= len(NAMINGS)
+        # A limit that inputs reach: lists make room for others, and their numbers are given away again.
+        return CollectdParser(builtin_types(), naming, self.security, store_rates=rated, limit=50, compiled=compiled)
 
     def make(self, mutator: Mutator, seed: bytes) -> bytes:
         return plain(mutator, seed)
@@ -168,15 +172,24 @@ class Datagrams(Target):
         roll = dice(data)
         self._now += roll % 5
         way = (roll >> 8) % _WAYS
-        parsed = self._parsers[way].parse(data, self._names, self._now)
+        datagrams = [data, data[: roll % (len(data) + 1)]] if roll & 0x10000 else [data]
+        parsed = self._parsers[way].parse_all(datagrams, self._names, self._now)
         check_parsed(parsed)
+        if self._compiled:
+            compiled = self._compiled[way]
+            same(parsed, compiled.parse_all(datagrams, self._table, self._now))
+            assert compiled.identities == self._parsers[way].identities
+            assert compiled.forgotten == self._parsers[way].forgotten
         for new in parsed.unknown:
             assert canonical_path(new.path.encode(), LIMITS) == new.path
             assert new.spelling == new.path.encode()
             if roll & 1 and len(self._names) < 1_000:
-                self._names[new.spelling] = len(self._names)
+                self._names[new.spelling] = self._table[new.spelling] = len(self._names)
+        if roll & 0xE0000 == 0 and self._names:
+            gone = next(iter(self._names))
+            del self._names[gone], self._table[gone]
         self._check_notifications(parsed)
-        if way < len(NAMINGS) and roll % 8 == 0:
+        if way < len(NAMINGS) and roll % 8 == 0 and len(datagrams) == 1:
             # Without rates a datagram means the same to a parser that has seen others and to one that has not.
             other = self._fresh(way).parse(data, {}, 0.0)
             assert other.rejected == parsed.rejected
@@ -192,6 +205,16 @@ class Datagrams(Target):
             assert 0 <= told.time <= 2**34
             for text in (told.host, told.plugin, told.plugin_instance, told.type, told.type_instance, told.message):
                 text.encode()
+
+
+def same(one: CollectdParsed, other: CollectdParsed) -> None:
+    """Both twins found the same bits."""
+    assert not one.failed
+    assert not other.failed
+    for name in ("unknown", "rejected", "notifications", "runs", "refused"):
+        assert getattr(one, name) == getattr(other, name), name
+    for name in ("ids", "timestamps", "values"):
+        assert getattr(one.batch, name).tobytes() == getattr(other.batch, name).tobytes(), name
 
 
 class Signed(Datagrams):

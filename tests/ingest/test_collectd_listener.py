@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ingestd.ingest.collectd import UDP, CollectdListener, WatchedFile
+from ingestd.ingest.sources import Access, SourceLimits
 from ingestd.points import UNKNOWN, Batch, NewName, Parsed
 from ingestd.wire.framing import WireError
 
@@ -17,24 +18,44 @@ NOW = 1_750_000_000
 @dataclass
 class Decoded(Parsed):
     notifications: list[str] = field(default_factory=list)
-    users: list[tuple[int, bytes]] = field(default_factory=list)
+    runs: list[tuple[int, int, bytes]] = field(default_factory=list)
+    refused: list[tuple[int, bytes, dict[str, int]]] = field(default_factory=list)
+    failed: list[tuple[int, Exception]] = field(default_factory=list)
 
 
 class FakeDecoder:
-    """A datagram is a path and a value; ``!x`` is the notification x; ``?`` raises; ``-`` is below security."""
+    """A datagram is paths and values between ``,``; ``user:`` may stand before it.
 
-    def parse(self, datagram: bytes, names, now: float) -> Decoded:
-        if datagram == b"?":
-            raise ZeroDivisionError
-        if datagram == b"-" or not datagram:
-            empty = Batch(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.float64))
-            return Decoded(empty, [], {"security": 1} if datagram else {})
-        name, _, value = datagram.partition(b" ")
-        known = names.get(name)
-        ids = np.array([UNKNOWN if known is None else known], np.uint32)
-        batch = Batch(ids, np.array([int(now)]), np.array([float(value or 0)]))
-        notes = [name.decode()] if name.startswith(b"!") else []
-        return Decoded(batch, [NewName(0, name, name.decode())] if known is None else [], {}, notes)
+    ``!x`` is the notification x; ``?`` fails; ``-`` is refused as below security.
+    """
+
+    def parse_all(self, datagrams: list[bytes], names, now: float) -> Decoded:
+        found = Decoded(Batch(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0)))
+        ids: list[int] = []
+        values: list[float] = []
+        for which, datagram in enumerate(datagrams):
+            if datagram == b"?":
+                found.failed.append((which, ZeroDivisionError()))
+                continue
+            user, _, text = datagram.rpartition(b":")
+            before = len(ids)
+            for point in text.split(b","):
+                name, _, value = point.partition(b" ")
+                if point == b"-":
+                    found.refused.append((which, user, {"security": 1}))
+                elif point:
+                    known = names.get(name)
+                    if known is None:
+                        found.unknown.append(NewName(len(ids), name, name.decode()))
+                    ids.append(UNKNOWN if known is None else known)
+                    values.append(float(value or 0))
+                if name.startswith(b"!"):
+                    found.notifications.append(name.decode())
+            if len(ids) > before:
+                found.runs.append((len(ids), which, user))
+        stamps = np.full(len(ids), int(now))
+        found.batch = Batch(np.array(ids, np.uint32), stamps, np.array(values, np.float64))
+        return found
 
 
 def listener(house, notes: list[str], watched: tuple[WatchedFile, ...] = ()) -> CollectdListener:
@@ -84,6 +105,74 @@ def test_overload_counts_datagrams(house, run, udp) -> None:
     assert house.store.points == [("a", 2.0, NOW)]
     assert house.ledger.open(UDP).as_dict()["rejected"] == {"overload": 3}
     assert house.ledger.open(UDP).kernel_drops == 0
+
+
+def test_each_sender_has_its_own_limits(guarded, run, udp) -> None:
+    """Rows and refusals of many datagrams in one turn go to who sent them, sealed or not."""
+    access = Access(anonymous=("open.", "x"), users={"alice": ("web.",), "*": ("",)})
+    house = guarded(access=access)
+
+    async def scene() -> None:
+        collectd = listener(house, [])
+        await collectd.start()
+        client = udp(collectd.addresses[UDP])
+        for datagram in (b"open.a 1", b"web.a 2", b"alice:web.a 3,open.a 4", b"bob:new 5,open.a 6", b"eve:-", b"x 7,-"):
+            client.send(datagram)
+        await house.received(9)
+        await collectd.stop()
+
+    run(scene())
+    assert house.store.points == [
+        (p, v, NOW) for p, v in (("open.a", 1), ("web.a", 3), ("new", 5), ("open.a", 6), ("x", 7))
+    ]
+    assert house.ledger.sources.top() == [
+        {"name": "127.0.0.1", "points": 2, "reasons": {"forbidden": 1, "security": 1}},
+        {"name": "user alice at 127.0.0.1", "points": 1, "reasons": {"forbidden": 1}},
+        {"name": "user eve at 127.0.0.1", "points": 1, "reasons": {"security": 1}},
+    ]
+    assert house.balanced()
+
+
+def test_a_rate_holds_for_each_sender(guarded, run, udp) -> None:
+    house = guarded(source_limits=SourceLimits(points_per_second=1 / 60))
+
+    async def scene() -> None:
+        collectd = listener(house, [])
+        await collectd.start()
+        client = udp(collectd.addresses[UDP])
+        for datagram in (b"a 1,b 2", b"alice:c 3,d 4,e 5", b"a 6"):
+            client.send(datagram)
+        await house.received(6)
+        await collectd.stop()
+
+    run(scene())
+    assert house.store.points == [("a", 1.0, NOW), ("c", 3.0, NOW)]
+    assert house.ledger.sources.top() == [
+        {"name": "127.0.0.1", "points": 2, "reasons": {"quota": 2}},
+        {"name": "user alice at 127.0.0.1", "points": 2, "reasons": {"quota": 2}},
+    ]
+
+
+def test_a_new_series_over_a_limit_is_told_of_its_sender(guarded, run, udp) -> None:
+    """Nothing limits what they send of known series: they are one part, and yet told apart."""
+    house = guarded(source_limits=SourceLimits(series=2))
+
+    async def scene() -> None:
+        collectd = listener(house, [])
+        await collectd.start()
+        client = udp(collectd.addresses[UDP])
+        for datagram in (b"a 1,b 2", b"alice:c 3,d 4,e 5", b"f 6,a 7", b"alice:g 8"):
+            client.send(datagram)
+        await house.received(8)
+        await collectd.stop()
+
+    run(scene())
+    assert [path for path, _, _ in house.store.points] == ["a", "b", "c", "d", "a"]
+    assert house.ledger.sources.top() == [
+        {"name": "user alice at 127.0.0.1", "points": 2, "reasons": {"quota": 2}},
+        {"name": "127.0.0.1", "points": 1, "reasons": {"quota": 1}},
+    ]
+    assert len(house.pipeline.sources) == 2
 
 
 def test_files_are_read_again_at_most_once_a_second(house, run, udp, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ingestd.points import UNKNOWN
 from ingestd.wire import value_lists
 from ingestd.wire.collectd import CollectdParser, Notification
 from ingestd.wire.framing import WireError
-from ingestd.wire.graphite_names import GraphiteNames, NamingOptions
+from ingestd.wire.graphite_names import NamingOptions
 from ingestd.wire.rates import SECOND
 from ingestd.wire.seal import Level, Security
 from ingestd.wire.typesdb import COUNTER, DERIVE, GAUGE, builtin_types, parse_types_db
@@ -291,12 +291,12 @@ def test_new_security_holds_from_the_next_datagram():
 
 
 def table(limit):
-    return ValueLists(GraphiteNames(DEFAULT), True, limit)
+    return ValueLists(True, limit)
 
 
 def add(lists, number, now, interval=10):
     key = (b"h", b"p", b"", b"gauge", b"%d" % number)
-    return lists.add(key, bytes([GAUGE]), builtin_types().types[b"gauge"], interval * SECOND, now)
+    return lists.add(key, bytes([GAUGE]), ([b"h.p.gauge"], [(0.0, 1.0)], False), interval * SECOND, now)
 
 
 def test_table_drops_lists_that_are_silent():

@@ -1,0 +1,25 @@
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ingestd._speed import Found
+
+class Reader:
+    mismatched: int
+    padded: int
+    unverified: int
+    forgotten: int
+    def __init__(
+        self,
+        learn: Callable[[tuple[bytes, ...], bytes], tuple[list[bytes], list[tuple[float, float]], bool] | None],
+        tell: Callable[[int, int, tuple[bytes, ...], bytes], Any],
+        verified: Callable[[bytes, int, int, int, Mapping[bytes, bytes]], bool],
+        decrypted: Callable[[bytes, int, int, Mapping[bytes, bytes]], tuple[bytes, bytes] | None],
+        rated: bool,
+        interval: int,
+        limit: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def clear(self) -> None: ...
+    def read(self, datagrams: list[bytes], names: Any, now: float, security: Any) -> Found: ...
+
+def xor(one: bytes, other: bytes) -> bytes: ...
