@@ -12,11 +12,13 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
-from cryptography.hazmat.decrepit.ciphers.modes import OFB
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 
+from ingestd._speed import xor_compiled
 from ingestd.wire.framing import WireError
 
 NESTING_LIMIT: Final = 2
@@ -29,6 +31,12 @@ _IV: Final = 16
 _CHECKSUM: Final = 20
 SIGN_OVERHEAD: Final = _HEADER + _MAC
 ENCRYPT_OVERHEAD: Final = _HEADER + _USER_LENGTH + _IV + _CHECKSUM
+_BLOCK: Final = 16
+_HASH_BLOCK: Final = 64
+_ZEROS: Final = bytes(1 << 16)
+"""At least what a part can hold."""
+_PASSWORDS: Final = 1024
+"""Passwords whose keys are kept: 1 KB each."""
 
 
 class Level(IntEnum):
@@ -78,6 +86,50 @@ def parse_auth_file(text: str) -> dict[bytes, bytes]:
     return users
 
 
+class _Keys:
+    """What follows from a password, worked out once: a context of the library costs as much as a datagram."""
+
+    __slots__ = ("_cipher", "_inner", "_last", "_outer")
+
+    def __init__(self, password: bytes) -> None:
+        # RFC 2104: both halves of the HMAC begin with the key, of which a copy can go on.
+        digest = hashlib.sha256(password).digest()
+        key = (password if len(password) <= _HASH_BLOCK else digest).ljust(_HASH_BLOCK, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
+        self._cipher = Cipher(algorithms.AES256(digest), CBC(bytes(_BLOCK))).encryptor()
+        self._last = bytes(_BLOCK)
+
+    def mac(self, message: bytes) -> bytes:
+        """HMAC-SHA-256 of ``message``."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()
+
+    def stream(self, iv: bytes, size: int) -> bytes:
+        """At least ``size`` bytes of the key stream of AES-256-OFB from ``iv`` on.
+
+        That is the CBC encryption of zeros, so one context serves all parts: its first block takes back what the last
+        part left in the chain.
+        """
+        first = int.from_bytes(iv, "big") ^ int.from_bytes(self._last, "big")
+        found = self._cipher.update(first.to_bytes(_BLOCK, "big") + _ZEROS[: (size - 1) // _BLOCK * _BLOCK])
+        self._last = found[-_BLOCK:]
+        return found
+
+
+_keys = lru_cache(_PASSWORDS)(_Keys)
+
+
+def xor(one: bytes, other: bytes) -> bytes:
+    """``one`` and as many bytes of ``other``, bit by bit one or the other."""
+    return (int.from_bytes(one, "little") ^ int.from_bytes(other[: len(one)], "little")).to_bytes(len(one), "little")
+
+
+_xor: Final = xor_compiled or xor
+
+
 def verified(data: bytes, start: int, stop: int, end: int, users: Mapping[bytes, bytes]) -> bool:
     """Whether the signed part ``data[start:stop]`` signs ``data[stop:end]``, by a user of ``users``."""
     if stop - start <= SIGN_OVERHEAD:
@@ -87,7 +139,7 @@ def verified(data: bytes, start: int, stop: int, end: int, users: Mapping[bytes,
     if password is None:
         return False
     # Name and payload stand one after the other: one piece.
-    mac = hmac.digest(password, data[mac_end:end], "sha256")
+    mac = _keys(password).mac(data[mac_end:end])
     return hmac.compare_digest(mac, data[start + _HEADER : mac_end])
 
 
@@ -103,10 +155,8 @@ def decrypted(data: bytes, start: int, stop: int, users: Mapping[bytes, bytes]) 
     password = users.get(user)
     if password is None:
         return None
-    key = hashlib.sha256(password).digest()
-    iv = data[user_end : user_end + _IV]
-    decryptor = Cipher(algorithms.AES256(key), OFB(iv)).decryptor()
-    clear = decryptor.update(data[user_end + _IV : stop]) + decryptor.finalize()
+    sealed = data[user_end + _IV : stop]
+    clear = _xor(sealed, _keys(password).stream(data[user_end : user_end + _IV], len(sealed)))
     payload = clear[_CHECKSUM:]
     checksum = hashlib.sha1(payload, usedforsecurity=False).digest()
     return (user, payload) if hmac.compare_digest(checksum, clear[:_CHECKSUM]) else None

@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd._speed import xor_compiled
+from ingestd.wire import seal
 from ingestd.wire.framing import WireError
 from ingestd.wire.seal import Level, Security, decrypted, parse_auth_file, parse_level, verified
 
@@ -76,6 +78,27 @@ def test_encrypted_by_a_user(user, payload, before):
         changed = bytearray(data)
         changed[position] ^= 1
         assert decrypted(bytes(changed), start, stop, USERS) is None
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=100), st.binary(min_size=16, max_size=16)), max_size=5))
+def test_parts_one_after_the_other_and_false_ones_between(sent):
+    """What is kept of a password carries nothing over from one part to the next."""
+    for password in (b"secret", b"p" * 64, b"p" * 65):
+        users = {b"alice": password}
+        for payload, iv in sent:
+            good, false = encrypted(b"alice", password, payload, iv), encrypted(b"alice", b"another", payload, iv)
+            assert decrypted(false, 0, len(false), users) is None
+            assert decrypted(good, 0, len(good), users) == (b"alice", payload)
+            data = signed(b"alice", password, payload)
+            assert verified(data, 0, 41, len(data), users)
+
+
+@given(st.binary(max_size=40), st.binary(max_size=9))
+def test_xor_is_compiled_to_the_same(one, more):
+    other = one[::-1] + more
+    expected = bytes(a ^ b for a, b in zip(one, other, strict=False))
+    assert seal.xor(one, other) == expected
+    assert xor_compiled is None or xor_compiled(one, other) == expected
 
 
 def test_parts_that_are_too_short():
