@@ -85,7 +85,7 @@ survey_compiled: Final[Callable[..., tuple[int, int, int]] | None] = _kernel("ri
 scatter_compiled: Final[Callable[..., int] | None] = _kernel("ring", "scatter")
 receive_all: Final[Callable[[list[int], memoryview, int], list[int]] | None] = _kernel("reads", "receive_all")
 CollectdReader: Final[Callable[..., Reader] | None] = _kernel("collectd", "Reader")
-xor_compiled: Final[Callable[[bytes, bytes], bytes] | None] = _kernel("collectd", "xor")
+xor_compiled: Final[Callable[[bytes, bytes], bytes] | None] = _kernel("seal", "xor")
 DatagramReceiver: Final[Callable[[], Receiver] | None] = _kernel("datagrams", "Receiver")
 COMPILED: Final = parse_compiled is not None
 """Whether the kernels are there."""

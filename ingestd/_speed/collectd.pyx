@@ -8,12 +8,16 @@ well: names of an identity not seen before, notifications, signatures and decryp
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from ingestd._speed.identities cimport (
     Identities, State, Text, ValueList, compare_times, counters_of, ends_of, head_of, identity_of, ids_of, set_time,
     spellings_of, update_rate,
+)
+from ingestd._speed.network cimport (
+    ENCRYPT, INTERVAL_HR, MESSAGE, SEVERITY, SIGN, VALUES, fields_of, ingestd_prefetch, load, load_little, resized,
+    set_number,
 )
 from ingestd._speed.table cimport Table
 
@@ -22,23 +26,6 @@ import numpy as np
 cdef extern from "math.h" nogil:
     bint isfinite(double)
     bint isnan(double)
-
-cdef extern from *:
-    """
-    #if defined(__GNUC__)
-    #define ingestd_prefetch(p) __builtin_prefetch(p)
-    #else
-    #define ingestd_prefetch(p) ((void)(p))
-    #endif
-    """
-    void ingestd_prefetch(const void* p) noexcept nogil
-
-cdef enum:
-    HOST, TIME, PLUGIN, PLUGIN_INSTANCE, TYPE, TYPE_INSTANCE, VALUES, INTERVAL, TIME_HR, INTERVAL_HR
-    MESSAGE = 0x0100
-    SEVERITY = 0x0101
-    SIGN = 0x0200
-    ENCRYPT = 0x0210
 
 cdef enum:
     MALFORMED, UNKNOWN_TYPE, SECURITY, NAN, INFINITE, PATH, NO_RATE, REASONS
@@ -184,7 +171,7 @@ cdef class Reader:
             elif length != NUMBER_LENGTH:
                 break
             else:
-                _set_number(part, _load(p + 4), &state, self.own_interval)
+                set_number(part, load(p + 4), &state, self.own_interval)
             position = stop
         if position < end:
             while position < end and base[position] == 0:
@@ -251,7 +238,7 @@ cdef class Reader:
             self.refused[MALFORMED] += count
             return True
         kinds = PyBytes_FromStringAndSize(<const char*>p + 6, count)
-        learned = self.learn(_fields(state), kinds)
+        learned = self.learn(fields_of(state), kinds)
         if learned is None:
             self.refused[UNKNOWN_TYPE] += count
             return True
@@ -284,18 +271,18 @@ cdef class Reader:
         for i in range(count):
             kind = kinds[i]
             if kind == GAUGE:
-                raw = _load_little(p + 8 * i)
+                raw = load_little(p + 8 * i)
                 memcpy(&value, &raw, 8)
                 if not isfinite(value):
                     self.refused[NAN if isnan(value) else INFINITE] += 1
                     continue
             elif known.rates:
-                if not update_rate(&counters_of(known)[i], kind, _load(p + 8 * i), state.interval, age, gap):
+                if not update_rate(&counters_of(known)[i], kind, load(p + 8 * i), state.interval, age, gap):
                     self.refused[NO_RATE] += 1
                     continue
                 value = counters_of(known)[i].rate
             else:
-                raw = _load(p + 8 * i)
+                raw = load(p + 8 * i)
                 value = <double><int64_t>raw if kind == DERIVE else <double>raw
             if ids[i] == UNKNOWN and not self.name(known, i):
                 self.refused[PATH] += 1
@@ -332,18 +319,9 @@ cdef class Reader:
     cdef int grow(self, Py_ssize_t count) except -1:
         """Make room for ``count`` rows and as many as there are."""
         cdef Py_ssize_t room = 2 * self.n + count + 1024
-        cdef void* columns = realloc(self.ids, room * 4)
-        if columns is NULL:
-            raise MemoryError
-        self.ids = <uint32_t*>columns
-        columns = realloc(self.times, room * 8)
-        if columns is NULL:
-            raise MemoryError
-        self.times = <int64_t*>columns
-        columns = realloc(self.values, room * 8)
-        if columns is NULL:
-            raise MemoryError
-        self.values = <double*>columns
+        self.ids = <uint32_t*>resized(self.ids, room * 4)
+        self.times = <int64_t*>resized(self.times, room * 8)
+        self.values = <double*>resized(self.values, room * 8)
         self.room = room
         return 0
 
@@ -399,60 +377,14 @@ cdef class Reader:
         if part == SEVERITY:
             if length != NUMBER_LENGTH:
                 return False
-            state.severity = _load(p + 4)
+            state.severity = load(p + 4)
         elif part == MESSAGE:
             if not 4 < length <= MESSAGE_LIMIT or p[length - 1]:
                 return False
             if p[4] and state.time and (state.severity == 1 or state.severity == 2 or state.severity == 4):
                 message = PyBytes_FromStringAndSize(<const char*>p + 4, <Text>memchr(p + 4, 0, length - 4) - (p + 4))
-                self.notifications.append(self.tell(state.stamp, state.severity, _fields(state), message))
+                self.notifications.append(self.tell(state.stamp, state.severity, fields_of(state), message))
         return True
-
-
-def xor(bytes one not None, bytes other not None):
-    """``one`` and as many bytes of ``other``, which has no fewer, bit by bit one or the other."""
-    cdef Py_ssize_t i, size = PyBytes_GET_SIZE(one)
-    if PyBytes_GET_SIZE(other) < size:
-        raise ValueError("too few bytes")
-    cdef bytes made = PyBytes_FromStringAndSize(NULL, size)
-    cdef unsigned char* to = <unsigned char*>PyBytes_AS_STRING(made)
-    cdef Text a = <Text>PyBytes_AS_STRING(one)
-    cdef Text b = <Text>PyBytes_AS_STRING(other)
-    for i in range(size):
-        to[i] = a[i] ^ b[i]
-    return made
-
-
-cdef tuple _fields(const State* state):
-    return tuple([PyBytes_FromStringAndSize(<const char*>state.text[i], state.width[i]) for i in range(5)])
-
-
-cdef inline void _set_number(uint32_t part, uint64_t number, State* state, uint64_t own_interval) noexcept nogil:
-    """Take a time or interval."""
-    if part == TIME or part == INTERVAL:
-        # What 64 bits of 2**-30 s do not hold is the last time that they hold.
-        number = number << 30 if number >> 34 == 0 else <uint64_t>-1
-    if part == TIME or part == TIME_HR:
-        state.time = number
-        state.stamp = <int64_t>((number >> 30) + (number >> 29 & 1))
-    else:
-        state.interval = number if number else own_interval
-
-
-cdef inline uint64_t _load(Text p) noexcept nogil:
-    """Eight bytes in network order."""
-    return (
-        <uint64_t>p[0] << 56 | <uint64_t>p[1] << 48 | <uint64_t>p[2] << 40 | <uint64_t>p[3] << 32
-        | <uint64_t>p[4] << 24 | <uint64_t>p[5] << 16 | <uint64_t>p[6] << 8 | <uint64_t>p[7]
-    )
-
-
-cdef inline uint64_t _load_little(Text p) noexcept nogil:
-    """Eight bytes, the lowest first."""
-    return (
-        <uint64_t>p[7] << 56 | <uint64_t>p[6] << 48 | <uint64_t>p[5] << 40 | <uint64_t>p[4] << 32
-        | <uint64_t>p[3] << 24 | <uint64_t>p[2] << 16 | <uint64_t>p[1] << 8 | <uint64_t>p[0]
-    )
 
 
 cdef object _array(const void* column, Py_ssize_t width, dtype, Py_ssize_t n):
