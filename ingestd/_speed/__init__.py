@@ -61,6 +61,11 @@ class Receiver(Protocol):
     def receive(self, socket: int, most: int, size: int, /) -> list[tuple[bytes, str]]: ...
 
 
+Encode: TypeAlias = Callable[
+    [list[bytes], list[NDArray[np.float64]], list[tuple[int, int, int, bool]], bool, bytes], bytes
+]
+
+
 class PureTable(dict[bytes, int]):
     """Spellings to ids: what the compiled table does, as a dict."""
 
@@ -87,5 +92,6 @@ receive_all: Final[Callable[[list[int], memoryview, int], list[int]] | None] = _
 CollectdReader: Final[Callable[..., Reader] | None] = _kernel("collectd", "Reader")
 xor_compiled: Final[Callable[[bytes, bytes], bytes] | None] = _kernel("seal", "xor")
 DatagramReceiver: Final[Callable[[], Receiver] | None] = _kernel("datagrams", "Receiver")
+encode_compiled: Final[Encode | None] = _kernel("datapoints", "encode")
 COMPILED: Final = parse_compiled is not None
 """Whether the kernels are there."""

@@ -16,7 +16,7 @@ from ingestd.query.attime import parse_time
 from ingestd.query.consolidate import consolidate
 from ingestd.query.evaluate import Request
 from ingestd.serve.deps import Deps
-from ingestd.serve.formats import to_csv, to_json, to_raw
+from ingestd.serve.formats import json_bytes, to_csv, to_raw
 from ingestd.serve.params import Params, ServeError, params_of
 from ingestd.serve.workers import Workers
 
@@ -92,14 +92,15 @@ def _format_of(params: Params) -> str:
     return name
 
 
-def _answer(deps: Deps, params: Params, asked: Request, name: str) -> str:
-    """The text of an answer; made in a worker thread."""
+def _answer(deps: Deps, params: Params, asked: Request, name: str) -> bytes:
+    """The body of an answer; made in a worker thread."""
     series = deps.run(asked) if asked.targets else []
     if name == "csv":
-        return to_csv(series, asked.tz)
+        return to_csv(series, asked.tz).encode()
     if name == "raw":
-        return to_raw(series)
-    return to_json(consolidate(series, asked.max_data_points), "noNullPoints" in params, bool(params.get("pretty")))
+        return to_raw(series).encode()
+    series = consolidate(series, asked.max_data_points)
+    return json_bytes(series, "noNullPoints" in params, bool(params.get("pretty")))
 
 
 _CONTENT_TYPES: Final = {"json": "application/json", "csv": "text/csv", "raw": "text/plain"}
@@ -115,11 +116,12 @@ def render_handler(deps: Deps, workers: Workers) -> Callable[[web.Request], obje
         given_up = threading.Event()
         asked = replace(request_of(deps, params), stop=given_up.is_set)
         try:
-            text = await workers.run(_answer, deps, params, asked, name)
+            body = await workers.run(_answer, deps, params, asked, name)
         finally:
             given_up.set()
         if callback and name == "json":
-            return web.Response(text=f"{callback}({text})", content_type="text/javascript")
-        return web.Response(text=text, content_type=_CONTENT_TYPES[name])
+            body = b"%s(%s)" % (callback.encode(), body)
+        kind = "text/javascript" if callback and name == "json" else _CONTENT_TYPES[name]
+        return web.Response(body=body, content_type=kind, charset="utf-8")
 
     return render
