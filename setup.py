@@ -2,7 +2,19 @@
 
 from setuptools import Extension, setup
 
-KERNELS = ("collectd", "datagrams", "datapoints", "decimals", "identities", "lines", "reads", "ring", "seal", "table")
+KERNELS = (
+    "collectd",
+    "datagrams",
+    "datapoints",
+    "decimals",
+    "identities",
+    "lines",
+    "reads",
+    "ring",
+    "seal",
+    "table",
+    "tree",
+)
 
 setup(
     ext_modules=[Extension(f"ingestd._speed.{name}", [f"ingestd/_speed/{name}.pyx"], optional=True) for name in KERNELS]

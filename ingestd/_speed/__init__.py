@@ -74,14 +74,19 @@ class PureTable(dict[bytes, int]):
         self.update(zip(keys, ids.tolist(), strict=True))
 
 
-def _kernel(module: str, name: str) -> Any:
-    """What a compiled module holds; None where there is none."""
+def _module(name: str) -> Any:
+    """A compiled module; None where there is none."""
     if os.environ.get("INGESTD_PURE"):
         return None
     try:
-        return getattr(import_module(f"ingestd._speed.{module}"), name)
+        return import_module(f"ingestd._speed.{name}")
     except ImportError:
         return None
+
+
+def _kernel(module: str, name: str) -> Any:
+    """What a compiled module holds; None where there is none."""
+    return getattr(_module(module), name, None)
 
 
 Table: Final[type[PureTable]] = _kernel("table", "Table") or PureTable
@@ -93,5 +98,7 @@ CollectdReader: Final[Callable[..., Reader] | None] = _kernel("collectd", "Reade
 xor_compiled: Final[Callable[[bytes, bytes], bytes] | None] = _kernel("seal", "xor")
 DatagramReceiver: Final[Callable[[], Receiver] | None] = _kernel("datagrams", "Receiver")
 encode_compiled: Final[Encode | None] = _kernel("datapoints", "encode")
+tree_compiled: Final[Any] = _module("tree")
+"""Walks through the tree of names: the functions of ``tree.pyi``."""
 COMPILED: Final = parse_compiled is not None
 """Whether the kernels are there."""

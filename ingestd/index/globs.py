@@ -17,12 +17,14 @@ import fnmatch
 import hashlib
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from ingestd.index.names import NameIndexError, Names
 from ingestd.index.segment import Range, Segment, build
+from ingestd.index.walk import Match, is_plain, leaves, lines, matches
 
 EXPANSIONS_MAX: Final = 4096
 """Texts that the braces of one node may expand to: dashboards list hundreds of hosts; 13 pairs double to more."""
@@ -244,14 +246,18 @@ class Globs:
         rest = ".".join(parts[tail:]).encode()
         hidden = self._hidden(parts[0])
         visits = _Visits(self._visits_max)
-        leaves: dict[str, int] = {}
-        for segment in self._refreshed():
+        found: dict[str, int] = {}
+        segments = self._refreshed()
+        below = [_level(part) for part in parts[tail:]]
+        if is_plain(segments, [*levels, *below]):
+            return leaves(segments, levels, below, visits.spend, self._bound, hidden or b"")
+        for segment in segments:
             for node in _walk(segment, levels, visits):
                 path, id_ = self._leaf_at(segment, node, rest)
                 if id_ is not None and not (hidden is not None and path.startswith(hidden)):
-                    leaves[path.decode()] = id_
-            self._bound(leaves)
-        return sorted(leaves.items())
+                    found[path.decode()] = id_
+            self._bound(found)
+        return sorted(found.items())
 
     def find_nodes(self, pattern: str) -> list[Node]:
         """The nodes that ``pattern`` means, sorted by path (code points), each once.
@@ -288,6 +294,18 @@ class Globs:
             return [Node(path.decode() + ".", False, True) for path in sorted(branch)]
         return [Node(path.decode(), path in leaf, path in branch) for path in sorted(leaf | branch)]
 
+    def find_matches(self, pattern: str, leaves_only: bool = False) -> list[Match]:
+        """As :meth:`find_nodes`, as lines of an answer: by the last node's name, then the path. What is a branch and a
+        leaf stands there as both, in this order; ``leaves_only`` leaves out branches."""
+        pattern = pattern.replace("\\", "")
+        parts = [part for part in pattern.split(".") if part]
+        levels = [] if not parts or _is_tagged(pattern) or pattern.endswith(".") else _levels(parts, last=True)
+        segments = self._refreshed()
+        if not levels or not is_plain(segments, levels):
+            return sorted(lines(self.find_nodes(pattern), leaves_only), key=itemgetter(0))
+        spend = _Visits(self._visits_max).spend
+        return matches(segments, levels, spend, self._bound, self._hidden(parts[0]) or b"", leaves_only)
+
     def paths(self) -> list[str]:
         """The paths of all series that are not tagged, sorted by code points."""
         return sorted(key.decode() for key in self._names.keys[:] if key is not None and b";" not in key)
@@ -311,7 +329,7 @@ class Globs:
         id_ = self._exact(key)
         return [] if id_ is None else [(key.decode(), id_)]
 
-    def _bound(self, results: dict[str, int] | dict[bytes, bool]) -> None:
+    def _bound(self, results: Sized) -> None:
         if len(results) > self._results_max:
             raise FindLimitError(f"the pattern means more than {self._results_max} names")
 

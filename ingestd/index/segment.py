@@ -26,6 +26,8 @@ _NODE_ORDER: Final = bytes.maketrans(b".\x00", b"\x00.")
 _CELLS: Final = 1 << 22
 """Bytes of the matrix in which neighbouring rows are compared: 4 MB is near the cache's size."""
 
+_NONE: Final = array("I")
+
 
 def node_order(key: bytes) -> bytes:
     """The sort key of node order."""
@@ -69,6 +71,15 @@ class Segment:
     @property
     def dead(self) -> int:
         return len(self._dead)
+
+    @property
+    def depths(self) -> array[int]:
+        """How many nodes each row has, uint16."""
+        return self._depths
+
+    def starts(self, depth: int) -> array[int]:
+        """The rows at which another node below ``depth`` nodes begins, uint32 ascending."""
+        return self._starts[depth] if depth < len(self._starts) else _NONE
 
     def count(self, of: Range) -> int:
         """How many children there are."""

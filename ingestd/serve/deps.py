@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from ingestd.query.evaluate import Request
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryLimits
 from ingestd.serve.tokens import Tokens
 
-
-class Node(Protocol):
-    """A node of the tree of names: a series (leaf), a branch, or both."""
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def is_leaf(self) -> bool: ...
-
-    @property
-    def is_branch(self) -> bool: ...
+Match: TypeAlias = tuple[str, str, bool]
+"""A line of an answer: the last node's name, the path, whether it is a leaf."""
 
 
 class Finder(Protocol):
     """Searches over names; called in worker threads."""
 
-    def find_nodes(self, pattern: str) -> Sequence[Node]:
-        """The nodes that a pattern means, sorted by path, each once."""
+    def find_matches(self, pattern: str, leaves_only: bool = False) -> list[Match]:
+        """The nodes that a pattern means, sorted by their last names and then paths, each once; what is a branch and a
+        leaf stands there as both, in this order. ``leaves_only``: without branches."""
         ...
 
     def paths(self) -> list[str]:

@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from aiohttp import web
 
-from ingestd.serve.deps import Deps, Node
+from ingestd.serve.deps import Deps, Match
 from ingestd.serve.params import Params, ServeError, params_of
 from ingestd.serve.render import time_of, zone_of
 from ingestd.serve.workers import Workers
 
 Handler = Callable[[web.Request], Any]
-Match = tuple[str, str, bool]
-"""A line of an answer: the last node's name, the path, whether it is a leaf."""
-
 FORMATS: Final = ("treejson", "completer", "json", "nodelist")
 QUERIES_MAX: Final = 100
 _LEAF: Final = {"allowChildren": 0, "expandable": 0, "leaf": 1}
 _BRANCH: Final = {"allowChildren": 1, "expandable": 1, "leaf": 0}
-
-
-def matches(nodes: Iterable[Node], leaves_only: bool) -> list[Match]:
-    """Nodes as Graphite lists them, sorted by name: what is a branch and a leaf stands there as both, in this order."""
-    found: list[Match] = []
-    for node in nodes:
-        name = node.path.rsplit(".", 1)[-1]
-        if node.is_branch and not leaves_only:
-            found.append((name, node.path, False))
-        if node.is_leaf:
-            found.append((name, node.path, True))
-    found.sort(key=lambda match: match[0])
-    return found
 
 
 def tree(found: list[Match], base: str, wildcards: bool) -> list[dict[str, Any]]:
@@ -99,11 +84,23 @@ def nodes_at(found: list[Match], position: int) -> dict[str, Any]:
 
 def respond(params: Params, data: object) -> web.Response:
     """Data as JSON, in a callback if one is asked for."""
-    text = json.dumps(data, indent=2 if params.get("pretty") else None)
     callback = params.callback()
-    if callback:
-        return web.Response(text=f"{callback}({text})", content_type="text/javascript")
-    return web.Response(text=text, content_type="application/json")
+    return _response(callback, _json(callback, data, bool(params.get("pretty"))))
+
+
+async def respond_with(params: Params, workers: Workers, answer: Callable[[], object]) -> web.Response:
+    """What ``answer`` gives, as JSON, in a callback if one is asked for; all made in a worker thread."""
+    callback, pretty = params.callback(), bool(params.get("pretty"))
+    return _response(callback, await workers.run(lambda: _json(callback, answer(), pretty)))
+
+
+def _json(callback: str, data: object, pretty: bool) -> bytes:
+    text = json.dumps(data, indent=2 if pretty else None)
+    return (f"{callback}({text})" if callback else text).encode()
+
+
+def _response(callback: str, body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="text/javascript" if callback else "application/json", charset="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +117,7 @@ class _Query:
 
     def answer(self, deps: Deps) -> object:
         """The data of the answer; made in a worker thread."""
-        found = matches(deps.finder.find_nodes(self.pattern), self.leaves_only)
+        found = deps.finder.find_matches(self.pattern, self.leaves_only)
         if self.form == "treejson":
             return tree(found, self.base, self.wildcards)
         if self.form == "completer":
@@ -160,8 +157,7 @@ def find_handler(deps: Deps, workers: Workers) -> Handler:
 
     async def find(request: web.Request) -> web.Response:
         params = await params_of(request)
-        params.callback()
-        return respond(params, await workers.run(query_of(deps, params).answer, deps))
+        return await respond_with(params, workers, partial(query_of(deps, params).answer, deps))
 
     return find
 
@@ -182,14 +178,14 @@ def expand_handler(deps: Deps, workers: Workers) -> Handler:
         def expanded(query: str) -> list[str]:
             if given_up.is_set():
                 raise ServeError(503, "the request was given up")
-            return sorted({path for _, path, _ in matches(deps.finder.find_nodes(query), leaves_only)})
+            return sorted({path for _, path, _ in deps.finder.find_matches(query, leaves_only)})
 
         def answer() -> dict[str, Any]:
             results = {query: expanded(query) for query in queries}
             return {"results": results if by_query else sorted(set().union(*results.values()))}
 
         try:
-            return respond(params, await workers.run(answer))
+            return await respond_with(params, workers, answer)
         finally:
             given_up.set()
 
@@ -201,7 +197,6 @@ def index_handler(deps: Deps, workers: Workers) -> Handler:
 
     async def index(request: web.Request) -> web.Response:
         params = await params_of(request)
-        params.callback()
-        return respond(params, await workers.run(deps.finder.paths))
+        return await respond_with(params, workers, deps.finder.paths)
 
     return index

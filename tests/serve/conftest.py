@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from ingestd.index.walk import lines
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryError
 from ingestd.serve.deps import Deps, Limits
@@ -41,11 +42,11 @@ class Fakes:
             for target in request.targets
         ]
 
-    def find_nodes(self, pattern):
+    def find_matches(self, pattern, leaves_only=False):
         self.patterns.append(pattern)
         if pattern == "too.much":
             raise TooMuchError("the pattern means more than 10 names")
-        return self.nodes
+        return sorted(lines(self.nodes, leaves_only))
 
     def paths(self):
         return ["a.b", "c"]

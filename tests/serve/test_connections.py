@@ -333,7 +333,7 @@ async def test_an_expansion_of_many_patterns_stops_when_its_client_hangs_up(serv
     release, asked = threading.Event(), []
 
     class Finder:
-        def find_nodes(self, pattern):
+        def find_matches(self, pattern, leaves_only):
             asked.append(pattern)
             release.wait(60)
             return []
