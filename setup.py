@@ -12,6 +12,7 @@ KERNELS = (
     "reads",
     "ring",
     "seal",
+    "sums",
     "table",
     "tree",
 )

@@ -65,6 +65,8 @@ Encode: TypeAlias = Callable[
     [list[bytes], list[NDArray[np.float64]], list[tuple[int, int, int, bool]], bool, bytes], bytes
 ]
 
+Sums: TypeAlias = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+
 
 class PureTable(dict[bytes, int]):
     """Spellings to ids: what the compiled table does, as a dict."""
@@ -98,6 +100,7 @@ CollectdReader: Final[Callable[..., Reader] | None] = _kernel("collectd", "Reade
 xor_compiled: Final[Callable[[bytes, bytes], bytes] | None] = _kernel("seal", "xor")
 DatagramReceiver: Final[Callable[[], Receiver] | None] = _kernel("datagrams", "Receiver")
 encode_compiled: Final[Encode | None] = _kernel("datapoints", "encode")
+sums_compiled: Final[Sums | None] = _kernel("sums", "sums")
 tree_compiled: Final[Any] = _module("tree")
 """Walks through the tree of names: the functions of ``tree.pyi``."""
 COMPILED: Final = parse_compiled is not None

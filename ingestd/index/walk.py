@@ -57,7 +57,8 @@ def matches(
 ) -> list[Match]:
     """The lines of an answer, sorted, without paths that begin with ``hidden``, if that is not empty.
 
-    ``spend`` is told how many nodes are visited, before they are, ``bound`` leaves and branches that are found; both may raise.
+    ``spend`` is told how many nodes are visited, before they are, ``bound`` what is found, leaves and branches; both
+    may raise.
     """
     found: list[Match] = []
     for segment in segments:

@@ -96,7 +96,10 @@ class Source:
         return fetched
 
     def _read(self, ids: list[int], start: int, until: int) -> list[Rows]:
-        """Fetches in pieces, so that a query beyond the limit of points ends before they fill the memory."""
+        """Fetches in pieces, so that a query beyond the limit of points ends before they fill the memory.
+
+        What is within the limit is fetched in one piece, the first ones again: pieces would have to be laid together.
+        """
         out: list[Rows] = []
         at, size, longest = 0, PROBE, 1
         while at < len(ids):
@@ -107,6 +110,9 @@ class Source:
                 out.append(Rows(rows.window, rows.positions + at, rows.values))
             at += len(chunk)
             room = (self.costs.limits.points - self.costs.points) // longest
+            if at == PROBE and room >= len(ids) - at:
+                self.costs.points -= sum(rows.values.size for rows in out)
+                out, at, room = [], 0, len(ids)
             size = max(min(len(ids) - at, room), 1)
         return out
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ingestd._speed import sums_compiled
 from ingestd.points import Values
 from ingestd.query.limits import QueryError
 
@@ -161,7 +162,26 @@ def reducer(name: object) -> Reducer:
     return found
 
 
-def enough(counts: NDArray[np.intp], size: float, x_files_factor: float | Values) -> NDArray[np.bool_]:
+def across(rows: Values, name: str, x_files_factor: float) -> Values:
+    """Rows float64[n, points] to one, float64[points], by the aggregation of that name; NaN where too few are known.
+
+    Sums and averages of whole rows go through a kernel that adds in numpy's order: row after row.
+    """
+    reduce = reducer(name)
+    n, points = rows.shape
+    # Few rows are added otherwise (SHORT), and so is one column: by pairs.
+    if sums_compiled is not None and reduce in _OF_SUMS and n > SHORT and points > 1 and rows.flags.c_contiguous:
+        sums, counts = sums_compiled(rows)
+        values = sums / counts if reduce is _average else counts if reduce is _count else sums
+        return np.where(enough(counts, n, x_files_factor), values, np.nan)
+    columns = rows.T
+    return np.where(enough(known(columns), n, x_files_factor), reduce(columns, n), np.nan)
+
+
+_OF_SUMS: Final = (_sum, _average, _count)
+
+
+def enough(counts: NDArray[np.intp] | Values, size: float, x_files_factor: float | Values) -> NDArray[np.bool_]:
     """Where at least one value, and at least that fraction of ``size``, is known: bool[...]."""
     return (counts > 0) & (counts / size >= x_files_factor)
 

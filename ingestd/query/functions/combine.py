@@ -10,7 +10,7 @@ from ingestd.points import Values
 from ingestd.query.context import Invocation
 from ingestd.query.functions.registry import SERIES_LISTS, function
 from ingestd.query.grid import Grid, Label, SeriesList, concatenate, single
-from ingestd.query.reduce import enough, known, reduce_buckets, reducer
+from ingestd.query.reduce import across, reduce_buckets, reducer
 
 
 @function("sumSeries", "sum", group="Combine", params=(SERIES_LISTS,))
@@ -39,13 +39,12 @@ def aggregate(call: Invocation, series: SeriesList, func: str, x_files_factor: f
     The result is named after the path expressions, keeps the tags that all have in common and adds ``aggregatedBy``.
     """
     func = func.removesuffix("Series")
-    reduce = reducer(func)
+    reducer(func)
     if not series:
         return SeriesList()
     start, end, step, matrix = zipped(call, series)
     factor = call.context.x_files_factor if x_files_factor is None else x_files_factor
-    columns = matrix.T
-    values = np.where(enough(known(columns), len(series), factor), reduce(columns, len(series)), np.nan)
+    values = across(matrix, func, factor)
     labels = series.labels
     name = f"{func}Series({','.join(dict.fromkeys(label.path_expression for label in labels))})"
     tags = common_tags(labels)
@@ -57,9 +56,13 @@ def aggregate(call: Invocation, series: SeriesList, func: str, x_files_factor: f
 
 def common_tags(labels: list[Label]) -> dict[str, str]:
     """The tags that have one value in all labels."""
-    shared = labels[0].tags
+    shared = dict(labels[0].tags)
     for label in labels:
-        shared = dict(shared.items() & label.tags.items())
+        if not shared:
+            break
+        tags = label.tags
+        for tag in [tag for tag, value in shared.items() if tags.get(tag) != value]:
+            del shared[tag]
     return shared
 
 
