@@ -123,7 +123,10 @@ def _idle(daemon: Daemon, seconds: float) -> float:
 
 
 def queries(size: Size, directory: Path) -> Iterator[Figure]:
-    """CPU of the daemon an answer, everything in files: an hour of one series of some hosts, and a find."""
+    """CPU of the daemon an answer, everything in files: an hour of one series of some hosts, all hosts, and finds.
+
+    All hosts have one point in the window beside the hours of some: what is measured is the number of series.
+    """
     target = directory / "queries"
     fleet = Fleet(size.series)
     hosts = size.series // METRICS
@@ -146,11 +149,19 @@ def queries(size: Size, directory: Path) -> Iterator[Figure]:
             _demand(len(answer) == series, f"{len(answer)} series instead of {series}")
             _demand(all(value is not None for value, _ in answer[0]["datapoints"]), "values are missing")
             yield _asked(name, daemon, size, "/render", query)
-        query = [("query", "collectd.*.plugin-3.instance-total.gauge"), ("format", "treejson")]
-        found = len(json.loads(daemon.get("/metrics/find", query)))
-        _demand(found > 0, "nothing is found")
-        name = f"query: find of {hosts:,} leaves among {size.series:,}"
-        yield _asked(name, daemon, size, "/metrics/find", query)
+        everywhere = "collectd.*.plugin-3.instance-total.gauge"
+        longer = [("from", end - 6 * 3600), *window[1:]]
+        query = [("target", some.replace("?", "0")), *longer]
+        yield _asked("query: one series × 6 h as JSON", daemon, size, "/render", query)
+        # An hour and a half of steps of 10 s is within the limit of points (limits.query_points).
+        query = [("target", f"sumSeries({everywhere})"), ("from", end - 5400), *window[1:]]
+        yield _asked(f"query: sumSeries of {hosts:,} series × 1.5 h", daemon, size, "/render", query)
+        for form in ("treejson", "json"):
+            query = [("query", everywhere), ("format", form)]
+            found = len(json.loads(daemon.get("/metrics/find", query)))
+            _demand(found == (1 if form == "treejson" else hosts), f"{found} names are found")
+            name = f"query: find of {hosts:,} leaves among {size.series:,}, {form}"
+            yield _asked(name, daemon, size, "/metrics/find", query)
     shutil.rmtree(target)
 
 

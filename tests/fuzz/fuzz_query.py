@@ -18,6 +18,7 @@ from fuzz_target import GOLDEN, Target, dice
 from ingestd.index import tags
 from ingestd.index.globs import FindLimitError, Globs, tree_key
 from ingestd.index.names import Names
+from ingestd.index.walk import lines
 from ingestd.query.attime import LAST_EPOCH, parse_time
 from ingestd.query.functions import FUNCTIONS
 from ingestd.query.limits import QueryError, QueryLimits
@@ -207,6 +208,7 @@ class GlobPatterns(Target):
         try:
             found = self._globs.find_leaves(pattern)
             nodes = self._globs.find_nodes(pattern)
+            matches = self._globs.find_matches(pattern)
         except FindLimitError:
             return "limit"
         paths = [path for path, _ in found]
@@ -217,6 +219,7 @@ class GlobPatterns(Target):
         shown = [node.path.removesuffix(".") for node in nodes]
         assert shown == sorted(set(shown))
         assert all(node.is_leaf or node.is_branch for node in nodes)
+        assert sorted(matches) == sorted(lines(nodes, False))
         return (min(len(paths), 12), min(len(nodes), 12))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from fuzz_answers import Answers
 from fuzz_batches import Batches
 from fuzz_collectd import AuthFile, Datagrams, Encrypted, Signed, TypesFile
 from fuzz_config import Aggregation, Schemas, Settings
@@ -25,6 +26,7 @@ TARGETS: Final[dict[str, type[Target]]] = {
         Batches,
         Targets,
         Questions,
+        Answers,
         Parameters,
         Events,
         Credentials,
