@@ -343,13 +343,14 @@ class Globs:
         if seen == (len(names.keys), len(names.gone), len(names.renamed)):
             return self._segments
         with self._lock:
-            self._take_new()
+            # What has gone before a name came again is in the list by now: no segment is to hold the name twice.
+            upto, renamed_upto = len(names.keys), len(names.renamed)
             self._take_gone()
+            self._take_new(upto, renamed_upto)
             return self._segments
 
-    def _take_new(self) -> None:
+    def _take_new(self, upto: int, renamed_upto: int) -> None:
         names = self._names
-        upto, renamed_upto = len(names.keys), len(names.renamed)
         rows, ids = [], []
         for id_, key in enumerate(names.keys[self._seen : upto], self._seen):
             if key is not None:

@@ -113,6 +113,18 @@ def test_find_follows_the_names(script):
             assert {n.path for n in globs.find_nodes(what) if n.is_branch} == branches
 
 
+def test_a_name_that_went_and_came_again_is_found():
+    """Both between two searches, so that one merge sees the old row and the new one."""
+    names = Names()
+    globs = Globs(names)
+    names.add(np.arange(2, dtype=np.uint32), ["a", "b"])
+    assert globs.find_leaves("*") == [("a", 0), ("b", 1)]
+    names.remove(0)
+    names.add(np.array([2], np.uint32), ["a"])
+    assert globs.find_leaves("{a,b}") == [("a", 2), ("b", 1)]
+    assert globs.find_matches("*") == [("a", "a", True), ("b", "b", True)]
+
+
 def test_many_names_with_neighbours_in_every_order():
     """Names whose bytes sort on both sides of the dot, more of them than one piece of the comparison holds."""
     every = [f"h{i % 97}{c}x.{c}.v{i}" for i, c in enumerate("-.;+a/" * 8000) if c != ";"] + ["h1", "h1." + "y" * 5000]
