@@ -32,7 +32,6 @@ _CHECKSUM: Final = 20
 SIGN_OVERHEAD: Final = _HEADER + _MAC
 ENCRYPT_OVERHEAD: Final = _HEADER + _USER_LENGTH + _IV + _CHECKSUM
 _BLOCK: Final = 16
-_HASH_BLOCK: Final = 64
 _ZEROS: Final = bytes(1 << 16)
 """At least what a part can hold."""
 _PASSWORDS: Final = 1024
@@ -89,23 +88,18 @@ def parse_auth_file(text: str) -> dict[bytes, bytes]:
 class _Keys:
     """What follows from a password, worked out once: a context of the library costs as much as a datagram."""
 
-    __slots__ = ("_cipher", "_inner", "_last", "_outer")
+    __slots__ = ("_cipher", "_last", "_mac")
 
     def __init__(self, password: bytes) -> None:
-        # RFC 2104: both halves of the HMAC begin with the key, of which a copy can go on.
-        digest = hashlib.sha256(password).digest()
-        key = (password if len(password) <= _HASH_BLOCK else digest).ljust(_HASH_BLOCK, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
-        self._cipher = Cipher(algorithms.AES256(digest), CBC(bytes(_BLOCK))).encryptor()
+        self._mac = hmac.new(password, digestmod="sha256")
+        self._cipher = Cipher(algorithms.AES256(hashlib.sha256(password).digest()), CBC(bytes(_BLOCK))).encryptor()
         self._last = bytes(_BLOCK)
 
     def mac(self, message: bytes) -> bytes:
         """HMAC-SHA-256 of ``message``."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(message)
-        outer.update(inner.digest())
-        return outer.digest()
+        mac = self._mac.copy()
+        mac.update(message)
+        return mac.digest()
 
     def stream(self, iv: bytes, size: int) -> bytes:
         """At least ``size`` bytes of the key stream of AES-256-OFB from ``iv`` on.
