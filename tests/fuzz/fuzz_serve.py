@@ -97,9 +97,9 @@ class Node(NamedTuple):
 class Behind:
     """What stands behind the HTTP face."""
 
-    def find_nodes(self, pattern: str) -> list[Node]:
+    def find_matches(self, pattern: str, leaves_only: bool = False) -> list[tuple[str, str, bool]]:
         found = [(number, path) for number, path in enumerate(SERIES) if pattern[:1] in path[:1] + "*"]
-        return [Node(path, True, number % 3 == 0) for number, path in found]
+        return [(path, path, bool(number % 3) or leaves_only) for number, path in found]
 
     def paths(self) -> list[str]:
         return sorted(SERIES)
