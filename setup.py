@@ -9,6 +9,7 @@ KERNELS = (
     "decimals",
     "identities",
     "lines",
+    "load",
     "reads",
     "ring",
     "seal",

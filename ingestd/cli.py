@@ -181,6 +181,46 @@ def token(name: str, scopes: str) -> None:
     click.echo(f"line:  {line}")
 
 
+@main.command()
+@click.option("--target", required=True, metavar="HOST:PORT", help="Any listener of the protocol.")
+@click.option("--protocol", type=click.Choice(["graphite", "collectd"]), default="graphite", show_default=True)
+@click.option(
+    "--workload", type=click.Choice(["steady", "fleet", "random", "churn"]), default="steady", show_default=True
+)
+@click.option("--series", type=int, default=100_000, show_default=True, help="Of every workload but fleet.")
+@click.option("--steps", type=int, help="Times that each series is sent; 20 if not given, 6 of a fleet.")
+@click.option("--connections", type=int, default=1, show_default=True, help="Of every workload but fleet.")
+@click.option("--hosts", type=int, default=1_000, show_default=True, help="Of a fleet: each has its connection.")
+@click.option("--lines", type=int, help="Series of a host; 10 if not given, 200 of collectd.")
+@click.option("--interval", type=float, default=10.0, show_default=True, help="Seconds from step to step.")
+@click.option("--rate", type=float, help="Points a second; as fast as the target takes them if not given.")
+@click.option(
+    "--seconds", type=float, help="How long at most; without --steps every point carries the time it is sent."
+)
+@click.option("--churn", type=float, default=0.05, show_default=True, help="Share of new series in each step of churn.")
+@click.option("--query", "url", help="A URL, of a dashboard's query, that is asked once a second meanwhile.")
+def bench(target: str, url: str | None, **given: Any) -> None:
+    """Send made-up points to a Graphite or collectd listener, and say how it took them.
+
+    The series begin with load. and stay in the store of the target. Exit 1: it cannot be reached, or hangs up.
+    """
+    from ingestd.load.progress import run_shown  # noqa: PLC0415 - the other commands start without the generator
+    from ingestd.load.workloads import Load, LoadError  # noqa: PLC0415
+
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise click.UsageError(f"--query {url}: is no http:// or https:// URL")
+    try:
+        load = Load(**given)
+    except LoadError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        report = run_shown(load, target, url)
+    except LoadError as error:
+        raise click.ClickException(str(error)) from error
+    for line in report.lines():
+        click.echo(line)
+
+
 @main.group("config")
 def config_group() -> None:
     """Look at the configuration."""

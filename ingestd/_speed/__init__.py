@@ -103,5 +103,7 @@ encode_compiled: Final[Encode | None] = _kernel("datapoints", "encode")
 sums_compiled: Final[Sums | None] = _kernel("sums", "sums")
 tree_compiled: Final[Any] = _module("tree")
 """Walks through the tree of names: the functions of ``tree.pyi``."""
+load_lines_compiled: Final[Callable[..., tuple[int, int, int]] | None] = _kernel("load", "lines")
+load_datagrams_compiled: Final[Callable[..., tuple[int, int, int, int]] | None] = _kernel("load", "datagrams")
 COMPILED: Final = parse_compiled is not None
 """Whether the kernels are there."""
