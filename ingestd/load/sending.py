@@ -88,12 +88,12 @@ class Sender:
         """One piece that is due, or a wait for what may come: room in a socket, the next that is due."""
         if self._due and self._due[0][0] <= now:
             due, number = heapq.heappop(self._due)
-            self._write(number, due)
+            now = self._write(number, due)
         if now - self._told >= TICK:
             self._told = now
             self._tell(self._report.points, now - self._clock.monotonic)
         ready = bool(self._due) and self._due[0][0] <= now
-        if self._blocked or not ready:
+        if self._blocked or (self._due and not ready):
             until = min(end, now + TICK, self._due[0][0] if self._due else end)
             self._resume(0.0 if ready else max(0.0, until - now))
 
@@ -106,7 +106,8 @@ class Sender:
             due = now if self._load.rate is None else self._paced
         heapq.heappush(self._due, (due, number))
 
-    def _write(self, number: int, due: float) -> None:
+    def _write(self, number: int, due: float) -> float:
+        """Make a lane's next piece and send what of it its socket takes; when that was done."""
         one, report = self._all[number], self._report
         filled = one.lane.fill(self._clock, time.monotonic(), self._buffer)
         report.points += filled.points
@@ -128,6 +129,7 @@ class Sender:
         else:
             report.latencies.add(now - one.begun)
             self._schedule(number, now)
+        return now
 
     @staticmethod
     def _send(sock: socket.socket, pieces: list[memoryview]) -> list[memoryview]:

@@ -11,6 +11,7 @@ from fuzz_config import Aggregation, Schemas, Settings
 from fuzz_files import BlockFiles, JournalFiles, LogFiles
 from fuzz_frames import Pickles
 from fuzz_lines import Lines
+from fuzz_load import Made
 from fuzz_query import GlobPatterns, TagPaths, Targets, Times
 from fuzz_serve import Credentials, Events, Handlers, Parameters, Questions, TokenFiles
 from fuzz_target import Target
@@ -43,5 +44,6 @@ TARGETS: Final[dict[str, type[Target]]] = {
         LogFiles,
         BlockFiles,
         TypesFile,
+        Made,
     )
 }
