@@ -53,8 +53,6 @@ class Report:
     points: int = 0
     size: int = 0
     """Bytes."""
-    writes: int = 0
-    """Pieces of a stream, or datagrams."""
     seconds: float = 0.0
     """From the first byte until the target has read and closed all connections, or the last was sent."""
     blocked: float = 0.0

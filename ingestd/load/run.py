@@ -9,11 +9,13 @@ from typing import Final
 from ingestd.load.connecting import connect
 from ingestd.load.figures import Dashboard, Report
 from ingestd.load.material import Datagrams, Lines, Material
-from ingestd.load.sending import PIECE, Sender, Tell
+from ingestd.load.sending import Sender, Tell
 from ingestd.load.workloads import Load, LoadError, lanes
 
 _TURNS: Final = 100
 """Pieces a second of a load that has a rate: it is even to 10 ms."""
+_ROWS: Final = 4096
+"""Rows of a piece at most: more than a buffer holds lines."""
 
 
 def prepare(load: Load) -> Material:
@@ -37,7 +39,7 @@ def run(load: Load, material: Material, target: str, url: str | None, tell: Tell
     """
     report = Report()
     kind = socket.SOCK_STREAM if load.protocol == "graphite" else socket.SOCK_DGRAM
-    batch = PIECE if load.rate is None else max(1, int(load.rate / _TURNS))
+    batch = _ROWS if load.rate is None else min(_ROWS, max(1, int(load.rate / _TURNS)))
     with ExitStack() as stack:
         sockets = [stack.enter_context(sock) for sock in connect(target, kind, load.streams)]
         if url is not None:

@@ -112,7 +112,6 @@ class Sender:
         filled = one.lane.fill(self._clock, time.monotonic(), self._buffer)
         report.points += filled.points
         report.size += filled.ends[-1]
-        report.writes += len(filled.ends)
         if self._load.rate is not None:
             self._paced += filled.points / self._load.rate
         paced = self._load.rate is not None or self._load.workload == "fleet"
