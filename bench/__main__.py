@@ -15,7 +15,7 @@ from typing import Final
 import click
 import numpy as np
 
-from bench import parsing, storing, whole
+from bench import making, parsing, storing, whole
 from bench.daemon import BenchError
 from bench.figures import Figure, table
 from bench.material import QUICK, Size
@@ -31,6 +31,7 @@ GROUPS: Final[dict[str, Callable[[Size, Path], Iterator[Figure]]]] = {
     "restart": whole.restart,
     "connections": whole.connections,
     "queries": whole.queries,
+    "load": lambda size, _: making.load(size),
 }
 
 

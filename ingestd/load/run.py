@@ -12,8 +12,8 @@ from ingestd.load.material import Datagrams, Lines, Material
 from ingestd.load.sending import Sender, Tell
 from ingestd.load.workloads import Load, LoadError, lanes
 
-_TURNS: Final = 100
-"""Pieces a second of a load that has a rate: it is even to 10 ms."""
+_TURNS: Final = {"graphite": 100, "collectd": 1_000}
+"""Pieces a second of a load that has a rate: datagrams that come all at once do not fit into a socket's buffer."""
 _ROWS: Final = 4096
 """Rows of a piece at most: more than a buffer holds lines."""
 
@@ -39,7 +39,7 @@ def run(load: Load, material: Material, target: str, url: str | None, tell: Tell
     """
     report = Report()
     kind = socket.SOCK_STREAM if load.protocol == "graphite" else socket.SOCK_DGRAM
-    batch = _ROWS if load.rate is None else min(_ROWS, max(1, int(load.rate / _TURNS)))
+    batch = _ROWS if load.rate is None else min(_ROWS, max(1, int(load.rate / _TURNS[load.protocol])))
     with ExitStack() as stack:
         sockets = [stack.enter_context(sock) for sock in connect(target, kind, load.streams)]
         if url is not None:
