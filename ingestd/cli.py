@@ -202,7 +202,7 @@ def token(name: str, scopes: str) -> None:
 def bench(target: str, url: str | None, **given: Any) -> None:
     """Send made-up points to a Graphite or collectd listener, and say how it took them.
 
-    The series begin with load. and stay in the store of the target. Exit 1: it cannot be reached, or hangs up.
+    The series begin with load and stay in the store of the target. Exit 1: it cannot be reached, or hangs up.
     """
     from ingestd.load.progress import run_shown  # noqa: PLC0415 - the other commands start without the generator
     from ingestd.load.workloads import Load, LoadError  # noqa: PLC0415
