@@ -1,5 +1,7 @@
 """The compiled kernels, which an install without a compiler goes without. All else is in pyproject.toml."""
 
+import os
+
 from setuptools import Extension, setup
 
 KERNELS = (
@@ -18,6 +20,13 @@ KERNELS = (
     "tree",
 )
 
+# What debuggers need takes half of the compiler's time; who sets flags of his own gets those alone.
+FLAGS = [] if os.environ.get("CFLAGS") else ["-g0"]
+
 setup(
-    ext_modules=[Extension(f"ingestd._speed.{name}", [f"ingestd/_speed/{name}.pyx"], optional=True) for name in KERNELS]
+    ext_modules=[
+        Extension(f"ingestd._speed.{name}", [f"ingestd/_speed/{name}.pyx"], extra_compile_args=FLAGS, optional=True)
+        for name in KERNELS
+    ],
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
 )
