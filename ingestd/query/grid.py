@@ -9,14 +9,19 @@ be shared with the cache of the request and are never written to, only replaced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingestd.points import Ids, Rows, Values, Window
+
+Option = str | int | float | bool
+NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
+"""Shared by all series that nothing was said of, so that a label costs no dict for it."""
 
 
 class Reader(Protocol):
@@ -44,6 +49,8 @@ class Label:
     x_files_factor: float = 0.0
     ints: bool = False
     """Every value is an integer in graphite-web and prints without a fraction."""
+    options: Mapping[str, Option] = field(default_factory=lambda: NO_OPTIONS)
+    """How a chart draws it: ``color`` and the keys of graphite-web's ``TimeSeries.options``. Replaced, not changed."""
 
     def become(self, name: str) -> None:
         """Takes ``name`` for what is shown and for what an enclosing function prints."""
@@ -82,6 +89,7 @@ class Series:
     x_files_factor: float = 0.0
     values_per_point: int = 1
     ints: bool = False
+    options: Mapping[str, Option] = field(default_factory=lambda: NO_OPTIONS)
 
     def timestamps(self) -> range:
         """The times of JSON's datapoints, to be zipped with ``values``: the shorter of the two ends the pairs."""
@@ -134,6 +142,7 @@ class SeriesList:
                     label.x_files_factor,
                     1,
                     label.ints,
+                    label.options,
                 )
                 out.append((place, series))
         if len(self.grids) > 1:
