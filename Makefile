@@ -18,7 +18,7 @@ SANITIZED ?= 200000
 FUZZ = fuzz$(if $(GUIDED),_guided).py --inputs $(INPUTS) $(if $(SEED),--seed $(SEED)) $(addprefix --target ,$(TARGET)) \
   $(if $(GUIDED),,--jobs $(JOBS))
 
-.PHONY: run test check bench soak fuzz lock audit
+.PHONY: run test check bench compare soak fuzz lock audit
 
 run: $(STAMP)
 	$(BIN)/ingestd serve --data data
@@ -34,6 +34,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
+
+compare: $(STAMP)
+	$(BIN)/python -m bench.compare
 
 soak: $(STAMP)
 	failed=; for file in $(SOAK_FILES); do \
