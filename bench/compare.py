@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
 import sys
@@ -13,6 +14,7 @@ from typing import Final
 
 import click
 
+from bench.__main__ import machine
 from bench.daemon import BenchError, Daemon, cpu_seconds, resident_bytes
 from bench.figures import Series, shown
 from bench.material import Fleet
@@ -95,7 +97,8 @@ def _measure_peer(kind: type[Peer], fleet: Fleet, steps: int, target: Path) -> l
 @click.option("--runs", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--quick", is_flag=True, help="1,000 series, 5 steps, 1 run: shows that everything runs.")
 @click.option("--directory", type=click.Path(path_type=Path, exists=True), help="Where data is written and removed.")
-def main(series: int, steps: int, runs: int, quick: bool, directory: Path | None) -> None:
+@click.option("--json", "report", type=click.Path(path_type=Path, dir_okay=False), help="Write all runs to this file.")
+def main(series: int, steps: int, runs: int, quick: bool, directory: Path | None, report: Path | None) -> None:
     """Peers beside ingestd: every series new, all steps over one connection, until everything is in files."""
     if quick:
         series, steps, runs = 1_000, 5, 1
@@ -109,6 +112,10 @@ def main(series: int, steps: int, runs: int, quick: bool, directory: Path | None
     click.echo(f"{series:,} series, {steps} steps, {runs} runs; ratios to ingestd")
     for line in _rows(results):
         click.echo(line)
+    if report is not None:
+        figures = {name: [one.figure().as_dict() for one in made if one.runs] for name, made in results.items()}
+        size = {"series": series, "steps": steps, "runs": runs}
+        report.write_text(json.dumps({"machine": machine(), "size": size, "figures": figures}, indent=1) + "\n")
     sys.exit(failed)
 
 
