@@ -137,6 +137,7 @@ def http_limits(settings: Settings) -> Limits:
         head_timeout=http.header_timeout,
         write_timeout=http.write_timeout,
         unread=http.unread,
+        streams=http.streams,
     )
 
 

@@ -304,6 +304,7 @@ class Http(_Table):
     unread: Size = Field(
         256 << 20, ge=1 << 20, description="Bytes of answers not yet taken; beyond, who holds the most is dropped."
     )
+    streams: int = Field(100, ge=0, description="Requests to /render/stream at once; each holds a connection.")
     hosts: tuple[str, ...] = Field(
         (), description="Host names that are answered beside addresses and localhost; [] = all, but for administrators."
     )

@@ -110,3 +110,5 @@ class Limits:
     """Seconds in which a client takes 64 KB of an answer or all the rest of it: a tenth of the slowest mobile line."""
     unread: int = 256 << 20
     """Bytes of answers that clients have not taken yet; beyond, the one who holds the most is dropped."""
+    streams: int = 100
+    """Requests to /render/stream at once: each holds a connection for as long as it likes."""

@@ -19,6 +19,7 @@ from ingestd.serve.find import Handler, expand_handler, find_handler, index_hand
 from ingestd.serve.headers import HEADERS, SERVER
 from ingestd.serve.params import BODIES, Bodies, ServeError, params_of
 from ingestd.serve.render import render_handler
+from ingestd.serve.stream import Streams
 from ingestd.serve.tokens import ADMIN, READ, WRITE
 from ingestd.serve.workers import Workers
 
@@ -45,11 +46,16 @@ def make_app(
     app[BODIES] = Bodies(limits.bodies)
     app.on_response_prepare.append(_add_headers)
     events = EventHandlers(deps, limits)
+    streams = Streams(deps, workers, limits)
+
+    async def end_streams(_: web.Application) -> None:
+        await streams.close()
 
     async def close(_: web.Application) -> None:
         workers.close()
         events.close()
 
+    app.on_shutdown.append(end_streams)
     app.on_cleanup.append(close)
 
     def route(methods: tuple[str, ...], path: str, handler: Handler, scope: str) -> None:
@@ -59,6 +65,7 @@ def make_app(
     find = find_handler(deps, workers)
     both = ("GET", "POST")
     route(both, "/render", render_handler(deps, workers), READ)
+    route(both, "/render/stream", streams.handle, READ)
     route(both, "/metrics/find", find, READ)
     route(both, "/metrics/expand", expand_handler(deps, workers), READ)
     route(both, "/metrics/index.json", index_handler(deps, workers), READ)
@@ -68,7 +75,9 @@ def make_app(
     route(("GET",), r"/events/{id:[0-9]{1,18}}", events.get, READ)
     route(("POST",), "/tags/tagSeries", tag_handler(deps, several=False), WRITE)
     route(("POST",), "/tags/tagMultiSeries", tag_handler(deps, several=True), WRITE)
-    _add_status(route, deps, lambda: {"connections": connections(), "access": access.as_dict()})
+    _add_status(
+        route, deps, lambda: {"connections": connections(), "streams": streams.as_dict(), "access": access.as_dict()}
+    )
     return app
 
 
