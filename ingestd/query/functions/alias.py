@@ -23,6 +23,7 @@ WRAPPED: Final = re.compile(
 
 @function("alias", group="Alias", params=(SERIES, Param("newName", STRING)))
 def alias(call: Invocation, series: SeriesList, new_name: Scalar) -> SeriesList:
+    """Shows each series as ``newName``."""
     for label in series.labels:
         label.name = cast(str, new_name)  # a number stays one: see Label.name
     return series
@@ -30,6 +31,7 @@ def alias(call: Invocation, series: SeriesList, new_name: Scalar) -> SeriesList:
 
 @function("aliasByNode", group="Alias", params=(SERIES, Param("nodes", NODE_OR_TAG, multiple=True)))
 def alias_by_node(call: Invocation, series: SeriesList, *nodes: Scalar) -> SeriesList:
+    """Shows of each series' path the nodes with these numbers (negative ones count from the end), or values of tags."""
     limits = call.context.limits
     for label in series.labels:
         label.name = node_name(label, nodes, limits)
@@ -38,6 +40,7 @@ def alias_by_node(call: Invocation, series: SeriesList, *nodes: Scalar) -> Serie
 
 @function("aliasSub", group="Alias", params=(SERIES, Param("search", STRING), Param("replace", STRING)))
 def alias_sub(call: Invocation, series: SeriesList, search: Scalar, replace: Scalar) -> SeriesList:
+    """Replaces in each name what the regular expression ``search`` matches; ``\\1`` is its first group."""
     if not isinstance(search, str) or not isinstance(replace, str):
         raise QueryError("aliasSub: the pattern and the replacement must be strings")
     substitute = Substitution(search, replace)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from ingestd.points import Values
@@ -12,13 +14,15 @@ from ingestd.query.grid import Grid, SeriesList
 from ingestd.query.limits import QueryError
 from ingestd.query.reduce import Reducer, enough, known, reducer
 
+INTERVALS: Final = ("10min", "1h", "1d")
+
 
 @function(
     "summarize",
     group="Transform",
     params=(
         SERIES,
-        Param("intervalString", INTERVAL),
+        Param("intervalString", INTERVAL, suggestions=INTERVALS),
         optional("func", AGG_FUNC, "sum"),
         optional("alignToFrom", BOOLEAN, False),
     ),

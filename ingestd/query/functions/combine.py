@@ -13,23 +13,27 @@ from ingestd.query.grid import Grid, Label, SeriesList, concatenate, single
 from ingestd.query.reduce import across, reduce_buckets, reducer
 
 
-@function("sumSeries", "sum", group="Combine", params=(SERIES_LISTS,))
+@function("sumSeries", "sum", group="Combine", params=(SERIES_LISTS,), aggregator=True)
 def sum_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """The sum of all series, point by point."""
     return aggregate(call, concatenate(series_lists), "sum")
 
 
-@function("averageSeries", "avg", group="Combine", params=(SERIES_LISTS,))
+@function("averageSeries", "avg", group="Combine", params=(SERIES_LISTS,), aggregator=True)
 def average_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """The mean of all series, point by point."""
     return aggregate(call, concatenate(series_lists), "average")
 
 
-@function("maxSeries", group="Combine", params=(SERIES_LISTS,))
+@function("maxSeries", group="Combine", params=(SERIES_LISTS,), aggregator=True)
 def max_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """The largest value of all series at each point."""
     return aggregate(call, concatenate(series_lists), "max")
 
 
-@function("minSeries", group="Combine", params=(SERIES_LISTS,))
+@function("minSeries", group="Combine", params=(SERIES_LISTS,), aggregator=True)
 def min_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """The smallest value of all series at each point."""
     return aggregate(call, concatenate(series_lists), "min")
 
 

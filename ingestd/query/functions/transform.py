@@ -13,6 +13,7 @@ from ingestd.query.limits import QueryError
 
 @function("scale", group="Transform", params=(SERIES, Param("factor", FLOAT)))
 def scale(call: Invocation, series: SeriesList, factor: float) -> SeriesList:
+    """Each value times ``factor``."""
     for label in series.labels:
         label.tags["scale"] = str(factor)
         label.become(f"scale({label.name},{factor:g})")
@@ -22,6 +23,7 @@ def scale(call: Invocation, series: SeriesList, factor: float) -> SeriesList:
 
 @function("derivative", group="Transform", params=(SERIES,))
 def derivative(call: Invocation, series: SeriesList) -> SeriesList:
+    """Each value less the one before it: the growth of a counter in each step."""
     for label in series.labels:
         label.tags["derivative"] = "1"
         label.become(f"derivative({label.name})")

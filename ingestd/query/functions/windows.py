@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,19 @@ IN_ORDER = 16
 """Points of a window up to which there is a pass for each: 60 ms for 10,000 series x 384 points, as many as for 180."""
 
 
+WINDOW_SIZE: Final = Param(
+    "windowSize", INT_OR_INTERVAL, suggestions=(5, 7, 10, "1min", "5min", "10min", "30min", "1hour")
+)
+SHIFTS: Final = ("1h", "6h", "12h", "1d", "2d", "7d", "14d", "30d")
+
+
 @function(
     "movingAverage",
     group="Calculate",
-    params=(SERIES, Param("windowSize", INT_OR_INTERVAL), optional("xFilesFactor", FLOAT)),
+    params=(SERIES, WINDOW_SIZE, optional("xFilesFactor", FLOAT)),
 )
 def moving_average(call: Invocation, series: SeriesList, window: Scalar, x_files_factor: float | None) -> SeriesList:
+    """The mean of the values in the window that ends at each point."""
     return moving(call, series, window, "movingAverage", x_files_factor, lambda sums, counts: sums / counts)
 
 
@@ -128,9 +135,9 @@ def sliding(values: NDArray[Any], size: int, operation: np.ufunc) -> NDArray[Any
     group="Transform",
     params=(
         SERIES,
-        Param("timeShift", INTERVAL),
+        Param("timeShift", INTERVAL, suggestions=SHIFTS),
         optional("resetEnd", BOOLEAN, True),
-        optional("alignDST", BOOLEAN, False),
+        optional("alignDst", BOOLEAN, False, keyword="alignDST"),
     ),
 )
 def time_shift(call: Invocation, series: SeriesList, shift: str, reset_end: bool, align_dst: bool) -> SeriesList:
