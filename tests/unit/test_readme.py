@@ -35,7 +35,11 @@ def test_the_flags_exist_and_their_defaults_are_the_settings():
 
 def test_every_link_leads_to_a_file():
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+        path, _, anchor = target.partition("#")
+        text = (ROOT / path).read_text() if anchor and path else README
+        headings = [heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+        assert (ROOT / path).exists(), target
+        assert not anchor or anchor in headings, target
 
 
 def test_the_picture_is_well_formed():
