@@ -125,6 +125,22 @@ class SeriesList:
             grid.values = change(grid.values)
         return self
 
+    def pick(self, places: NDArray[np.intp]) -> SeriesList:
+        """The series at ``places``, none of them twice, in the order of ``places`` intp[k]."""
+        to = np.full(len(self), -1, np.intp)
+        to[places] = np.arange(len(places))
+        grids = []
+        for grid in self.grids:
+            target = to[grid.places]
+            rows = np.flatnonzero(target >= 0)
+            rows = rows[np.argsort(target[rows], kind="stable")]
+            if len(rows):
+                whole = len(rows) == len(target) and bool(np.all(rows == np.arange(len(rows))))
+                values = grid.values if whole else grid.values[rows]
+                labels = [grid.labels[row] for row in rows.tolist()]
+                grids.append(replace(grid, values=values, labels=labels, places=target[rows]))
+        return SeriesList(grids)
+
     def series(self) -> list[Series]:
         """Every series by itself, in order, with views of the grids' rows."""
         out: list[tuple[int, Series]] = []

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ingestd._speed import sums_compiled
 from ingestd.points import Values
+from ingestd.query.grid import SeriesList
 from ingestd.query.limits import QueryError
 
 Sizes: TypeAlias = int | NDArray[np.intp]
@@ -160,6 +161,19 @@ def reducer(name: object) -> Reducer:
     if found is None:
         raise QueryError(f"Unsupported aggregation function: {name}")
     return found
+
+
+def summaries(series: SeriesList, name: str) -> Values:
+    """One number of each series by the aggregation of that name: float64[n] in the order of the list, NaN = none.
+
+    Raises :class:`QueryError`.
+    """
+    reduce = reducer(name)
+    out = np.full(len(series), np.nan)
+    for grid in series.grids:
+        if points := grid.values.shape[1]:
+            out[grid.places] = reduce(grid.values, points)
+    return out
 
 
 def across(rows: Values, name: str, x_files_factor: float) -> Values:

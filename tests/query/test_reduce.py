@@ -54,7 +54,8 @@ def test_reducers(table: list[list[float | None]], name: str) -> None:
         transposed = REDUCERS[name](np.asfortranarray(array), array.shape[1])
     expected = [plain(name, row) for row in table]
     np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
-    np.testing.assert_array_equal(got, transposed)
+    # numpy goes along an axis in the order of memory; these two round here, the others have whole numbers.
+    np.testing.assert_allclose(got, transposed, rtol=1e-14 if name in ("stddev", "multiply") else 0, atol=0)
 
 
 def test_aliases_and_the_unknown() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ingestd.points import Values
 from ingestd.query.context import Invocation
-from ingestd.query.functions.registry import SERIES_LISTS, function
+from ingestd.query.functions.registry import SERIES_LIST, SERIES_LISTS, function, optional
 from ingestd.query.grid import Grid, Label, SeriesList, concatenate, single
 from ingestd.query.reduce import across, reduce_buckets, reducer
 
@@ -35,6 +35,12 @@ def max_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
 def min_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
     """The smallest value of all series at each point."""
     return aggregate(call, concatenate(series_lists), "min")
+
+
+@function("group", group="Combine", params=(optional("seriesLists", SERIES_LIST, multiple=True),))
+def group(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """One list of all series, list after list, for functions that take a single one."""
+    return concatenate(series_lists)
 
 
 def aggregate(call: Invocation, series: SeriesList, func: str, x_files_factor: float | None = None) -> SeriesList:
