@@ -16,6 +16,7 @@ from ingestd.serve.connections import FIELD_MAX, FIELDS_MAX, HEAD_MAX, LINE_MAX,
 from ingestd.serve.deps import Deps, Limits
 from ingestd.serve.events import EventHandlers, tag_handler
 from ingestd.serve.find import Handler, expand_handler, find_handler, index_handler
+from ingestd.serve.functions import function_details, function_list
 from ingestd.serve.headers import HEADERS, SERVER
 from ingestd.serve.params import BODIES, Bodies, ServeError, params_of
 from ingestd.serve.render import render_handler
@@ -70,6 +71,8 @@ def make_app(
     route(both, "/metrics/expand", expand_handler(deps, workers), READ)
     route(both, "/metrics/index.json", index_handler(deps, workers), READ)
     route(both, "/metrics", _metrics_handler(deps, find), READ)
+    route(("GET",), "/functions", function_list, READ)
+    route(("GET",), "/functions/{name}", function_details, READ)
     route(both, "/events/get_data", events.get_data, READ)
     route(("POST",), "/events", events.post, WRITE)
     route(("GET",), r"/events/{id:[0-9]{1,18}}", events.get, READ)
