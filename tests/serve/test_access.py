@@ -18,12 +18,15 @@ FILE = "\n".join(
 QUESTIONS = [
     ("GET", "/render?target=a&format=json", "read"),
     ("POST", "/render/?target=a&format=json", "read"),
+    ("GET", "/render/stream", "read"),
     ("GET", "/metrics/find?query=*", "read"),
     ("GET", "/metrics/expand?query=*", "read"),
     ("GET", "/metrics/index.json", "read"),
     ("GET", "/metrics", "read"),
     ("GET", "/events/get_data", "read"),
     ("GET", "/events/1", "read"),
+    ("GET", "/functions", "read"),
+    ("GET", "/functions/alias", "read"),
     ("GET", "/status", "read"),
     ("GET", "/version/", "read"),
     ("POST", "/events", "write"),
@@ -102,7 +105,11 @@ async def test_without_a_token_every_route_but_health_answers_the_same(opened, h
 async def test_every_route_has_a_scope(fakes):
     """A route that somebody adds without one is for administrators; those that are there have one."""
     app = make_app(replace(fakes.deps(), guard=Guard(tokens=lambda: parse_tokens(FILE))))
-    known = {path.partition("?")[0].rstrip("/") for _, path, _ in QUESTIONS} | {"/health", "/events/{id}"}
+    known = {path.partition("?")[0].rstrip("/") for _, path, _ in QUESTIONS} | {
+        "/health",
+        "/events/{id}",
+        "/functions/{name}",
+    }
     assert {resource.canonical.rstrip("/") for resource in app.router.resources()} <= known
 
 
