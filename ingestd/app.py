@@ -46,6 +46,7 @@ from ingestd.points import Ids
 from ingestd.query.evaluate import Request, run
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryLimits
+from ingestd.query.trace import Trace
 from ingestd.reader import LocalReader
 from ingestd.serve.deps import Deps, Guard
 from ingestd.serve.params import ServeError
@@ -198,11 +199,12 @@ class Daemon:
     def _deps(self, guard: Guard) -> Deps:
         limits = self._settings.limits
 
-        def evaluate(request: Request) -> list[Series]:
-            return run(request, self._reader)
+        def evaluate(request: Request, trace: Trace | None = None) -> list[Series]:
+            return run(request, self._reader, trace)
 
         return Deps(
             run=evaluate,
+            explain=evaluate,
             finder=self._globs,
             events=self._events,
             canonical_path=canonical_path,

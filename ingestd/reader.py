@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ingestd.index.globs import Globs
 from ingestd.points import Ids, Rows
+from ingestd.storage.origins import Origin
 from ingestd.storage.store import Store
 
 
@@ -21,3 +24,37 @@ class LocalReader:
     def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
         """As :meth:`ingestd.storage.store.Store.fetch`."""
         return self._store.fetch(ids, start, until, now)
+
+    def explain(self, ids: Ids, start: int, until: int, now: int) -> list[dict[str, Any]]:
+        """As :meth:`ingestd.query.trace.Explainer.explain`."""
+        return [_shown(origin, start, now) for origin in self._store.origins(ids, start, until, now)]
+
+
+def _shown(origin: Origin, start: int, now: int) -> dict[str, Any]:
+    window, chosen = origin.window, origin.chosen
+    return {
+        "archives": [{"step": each.step, "retention": each.retention} for each in origin.archives],
+        "methods": sorted({profile.method for profile in origin.profiles}),
+        "xFilesFactors": sorted({profile.x_files_factor for profile in origin.profiles}),
+        "series": origin.series,
+        "chosen": chosen,
+        "why": _why(origin, start, now),
+        "start": window.start if window else None,
+        "end": window.end if window else None,
+        "step": window.step if window else None,
+        "slots": window.slots if window else 0,
+        "known": origin.known,
+        "points": {"blocks": origin.blocks, "memory": origin.memory},
+        "computed": origin.computed,
+        "hidden": origin.hidden,
+    }
+
+
+def _why(origin: Origin, start: int, now: int) -> str:
+    if origin.chosen is None:
+        return "the window lies in the future, or before all that is kept"
+    archive = origin.archives[origin.chosen]
+    reach = f"the first whose retention, {archive.retention} s, covers the {now - start} s back to the window's begin"
+    if archive.retention < now - start:
+        return f"no archive covers the {now - start} s back to the window's begin: the last one, cut to what it keeps"
+    return reach

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from typing import cast
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ingestd.points import Rows
 from ingestd.query.grid import Label, Reader, SeriesList, from_rows
 from ingestd.query.limits import QueryError, QueryLimits, charge
 from ingestd.query.parse import Node
+from ingestd.query.trace import Explainer, Trace
 
 PROBE = 64
 """Series that are fetched first to learn how many points a series has, before a large query is begun in earnest."""
@@ -72,6 +74,8 @@ class Source:
     reader: Reader
     now: int
     costs: Costs
+    trace: Trace | None = None
+    """What is asked to explain the request, if anybody is."""
     _found: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     _fetched: dict[tuple[str, int, int], Fetched] = field(default_factory=dict)
 
@@ -89,11 +93,28 @@ class Source:
         found = self._found.get(pattern)
         if found is None:
             self.costs.add_pattern()
+            since = self.trace.clock() if self.trace else 0.0
             found = self._found[pattern] = self.reader.find(pattern)
+            if self.trace:
+                self.trace.found(pattern, [path for path, _ in found], since)
         self.costs.add_series(len(found))
         ids = [number for _, number in found]
+        since = self.trace.clock() if self.trace else 0.0
         fetched = self._fetched[key] = Fetched([path for path, _ in found], self._read(ids, start, until))
+        if self.trace:
+            self._explain(self.trace, pattern, ids, (start, until, self.now), since)
         return fetched
+
+    def _explain(self, trace: Trace, pattern: str, ids: list[int], window: tuple[int, int, int], since: float) -> None:
+        seconds = trace.took("read", since)
+        trace.spent(seconds)
+        rows = self._fetched[(pattern, *window[:2])].rows
+        explain = cast(Explainer, self.reader).explain if hasattr(self.reader, "explain") else None
+        # Explaining reads it all again, and that is not the request's time.
+        began = trace.clock()
+        origins = explain(np.array(ids, np.uint32), *window) if explain and ids else []
+        trace.spent(trace.took("explain", began))
+        trace.read(pattern, window, rows, seconds, origins)
 
     def _read(self, ids: list[int], start: int, until: int) -> list[Rows]:
         """Fetches in pieces, so that a query beyond the limit of points ends before they fill the memory.

@@ -19,6 +19,7 @@ from ingestd.query.functions.registry import Argument
 from ingestd.query.grid import Reader, Series, SeriesList
 from ingestd.query.limits import LimitError, QueryError, QueryLimits
 from ingestd.query.parse import Literal, Node, Path, parse
+from ingestd.query.trace import Trace, tree_of
 
 NO_FACTOR: Final = 0.0
 """graphite-web's DEFAULT_XFILES_FACTOR: one known value suffices."""
@@ -40,19 +41,23 @@ class Request:
     """Asked now and then, in the thread of the query: whether nobody waits for the answer any more."""
 
 
-def run(request: Request, reader: Reader) -> list[Series]:
+def run(request: Request, reader: Reader, trace: Trace | None = None) -> list[Series]:
     """The series of all targets in order, not consolidated: :func:`ingestd.query.consolidate.consolidate` is JSON's.
 
-    Their values are views of arrays that nobody writes to. Raises :class:`QueryError`.
+    Their values are views of arrays that nobody writes to; ``trace`` is told every step. Raises :class:`QueryError`.
     """
     limits = request.limits
     if request.start >= request.until:
         raise QueryError("Invalid empty time range")
     if len(request.targets) > limits.targets:
         raise LimitError("limits.query_targets", f"{len(request.targets)} targets", limits.targets)
+    since = trace.clock() if trace else 0.0
     trees = [parse(target, limits) for target in request.targets if target.strip()]
+    if trace:
+        trace.took("parse", since)
+        trace.trees = [tree_of(tree) for tree in trees]
     factor = NO_FACTOR if request.x_files_factor is None else request.x_files_factor
-    source = Source(reader, request.now, Costs(limits, request.stop))
+    source = Source(reader, request.now, Costs(limits, request.stop), trace)
     context = Context(source, request.start, request.until, request.tz, factor, evaluate)
     out: list[Series] = []
     with np.errstate(all="ignore"):
@@ -78,6 +83,13 @@ def _value(context: Context, node: Node) -> Argument:
         return context.fetch(node.text)
     function = lookup(node.name)
     context.source.costs.add_call()
+    trace = context.source.trace
+    since = trace.enter() if trace else 0.0
     args = [_value(context, each) for each in node.args]
     kwargs = [(name, _value(context, each)) for name, each in node.kwargs]
-    return function.body(Invocation(context, node.name, node.args), *function.bind(args, kwargs))
+    bound = function.bind(args, kwargs)
+    given = trace.given(node, bound) if trace else (0, 0)
+    result = function.body(Invocation(context, node.name, node.args), *bound)
+    if trace:
+        trace.leave(node, given, result, since)
+    return result

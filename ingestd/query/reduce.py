@@ -104,7 +104,8 @@ def _diff(values: Values, sizes: Sizes) -> Values:
 
 def _stddev(values: Values, sizes: Sizes) -> Values:
     """Of the population, in two passes."""
-    distance = values - _average(values, sizes)[..., np.newaxis]
+    # In C's order whatever that of the values is: numpy adds in the order of memory, and squares round.
+    distance = np.subtract(values, _average(values, sizes)[..., np.newaxis], order="C")
     return np.asarray(np.sqrt(_average(distance * distance, sizes)))
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from ingestd.query.evaluate import Request
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryLimits
+from ingestd.query.trace import Trace
 from ingestd.serve.tokens import Tokens
 
 Match: TypeAlias = tuple[str, str, bool]
@@ -82,6 +83,8 @@ class Deps:
     snapshot: Callable[[str], Awaitable[dict[str, Any]]] | None = None
     """Copies the store to a new directory and says what it holds; ServeError where that cannot be."""
     guard: Guard = field(default_factory=Guard)
+    explain: Callable[[Request, Trace], list[Series]] | None = None
+    """As ``run``, and tells a trace of it; None: nothing can be explained."""
     starting: Callable[[], bool] = lambda: False
     """Whether nothing but ``health`` can be asked yet."""
 

@@ -16,6 +16,7 @@ from ingestd.query.attime import parse_time
 from ingestd.query.consolidate import consolidate
 from ingestd.query.evaluate import Request
 from ingestd.serve.deps import Deps
+from ingestd.serve.explain import explain
 from ingestd.serve.formats import json_bytes, to_csv, to_raw
 from ingestd.serve.params import Params, ServeError, params_of
 from ingestd.serve.workers import Workers
@@ -103,6 +104,13 @@ def _answer(deps: Deps, params: Params, asked: Request, name: str) -> bytes:
     return json_bytes(series, "noNullPoints" in params, bool(params.get("pretty")))
 
 
+async def _explained(deps: Deps, workers: Workers, asked: Request) -> web.Response:
+    if deps.explain is None:
+        raise ServeError(400, "requests are not explained here")
+    body = await workers.run(explain, deps.explain, asked)
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+
 _CONTENT_TYPES: Final = {"json": "application/json", "csv": "text/csv", "raw": "text/plain"}
 
 
@@ -112,10 +120,12 @@ def render_handler(deps: Deps, workers: Workers) -> Callable[[web.Request], obje
     async def render(request: web.Request) -> web.Response:
         params = await params_of(request)
         callback = params.callback()
-        name = _format_of(params)
+        name = _format_of(params) if "explain" not in params else "json"
         given_up = threading.Event()
         asked = replace(request_of(deps, params), stop=given_up.is_set)
         try:
+            if params.get("explain") not in ("", "0", "false"):
+                return await _explained(deps, workers, asked)
             body = await workers.run(_answer, deps, params, asked, name)
         finally:
             given_up.set()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from ingestd.storage.intake import Intake, Part, one_block, split
 from ingestd.storage.journal import SEGMENT_BYTES
 from ingestd.storage.journal_thread import Durability, Entry
 from ingestd.storage.layout import Key
+from ingestd.storage.origins import Origin, origins
 from ingestd.storage.plan import Planned, Planner
 from ingestd.storage.registry import NameBlob, append, encode_forget, encode_rules
 from ingestd.storage.ring import survey
@@ -39,6 +40,8 @@ from ingestd.storage.view import View
 from ingestd.telemetry import Books
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 FORGET_SECONDS: Final = 3600
 """Between looks for series that have been silent for as long as anything is kept of them."""
@@ -426,10 +429,18 @@ class Store:
 
         A Rows for each layout among them; series whose layout has nothing to say are in none. Thread-safe.
         """
+        return self._read(lambda view: fetch(view, self._home, self.series, ids, start, until, now))
+
+    def origins(self, ids: Ids, start: int, until: int, now: int) -> list[Origin]:
+        """Where :meth:`fetch` has its values from, an origin for each layout. Thread-safe."""
+        return self._read(lambda view: origins(view, self._home, self.series, ids, start, until, now))
+
+    def _read(self, read: Callable[[View], _T]) -> _T:
+        """What ``read`` makes of the present view: of a newer one where a file of the first is gone already."""
         while True:
             view = self._view
             try:
-                return fetch(view, self._home, self.series, ids, start, until, now)
+                return read(view)
             except FileNotFoundError:
                 if view is self._view:
                     raise

@@ -296,7 +296,7 @@ async def test_tagged_series_get_their_canonical_path(client):
 
 async def test_status_health_version_and_metrics(client, fakes):
     status = json.loads(await answer(await client.get("/status")))
-    assert status.pop("http").keys() == {"connections", "access"}
+    assert status.pop("http").keys() == {"connections", "streams", "access"}
     assert status == {"version": "0.1", "series": 3}
     assert await answer(await client.get("/health")) == "accepting"
     fakes.healthy = False
