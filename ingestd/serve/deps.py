@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 from ingestd.query.evaluate import Request
 from ingestd.query.grid import Series
-from ingestd.query.limits import QueryLimits
+from ingestd.query.limits import QueryError, QueryLimits
 from ingestd.query.trace import Trace
 from ingestd.serve.tokens import Tokens
 
@@ -87,6 +87,11 @@ class Deps:
     """As ``run``, and tells a trace of it; None: nothing can be explained."""
     starting: Callable[[], bool] = lambda: False
     """Whether nothing but ``health`` can be asked yet."""
+
+    @property
+    def blames(self) -> tuple[type[Exception], ...]:
+        """All errors that blame the request: query's and ``refusals``."""
+        return (QueryError, *self.refusals)
 
 
 @dataclass(frozen=True, slots=True)

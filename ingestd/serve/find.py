@@ -12,13 +12,15 @@ from urllib.parse import unquote_plus
 
 from aiohttp import web
 
+from ingestd.query.limits import QueryError
+from ingestd.serve.binary import BINARY, msgpack_bytes, pickle_bytes
 from ingestd.serve.deps import Deps, Match
-from ingestd.serve.params import Params, ServeError, params_of
+from ingestd.serve.params import Params, ServeError, invalid, params_of
 from ingestd.serve.render import time_of, zone_of
 from ingestd.serve.workers import Workers
 
 Handler = Callable[[web.Request], Any]
-FORMATS: Final = ("treejson", "completer", "json", "nodelist")
+FORMATS: Final = ("treejson", "completer", "json", "nodelist", "pickle", "msgpack")
 QUERIES_MAX: Final = 100
 _LEAF: Final = {"allowChildren": 0, "expandable": 0, "leaf": 1}
 _BRANCH: Final = {"allowChildren": 1, "expandable": 1, "leaf": 0}
@@ -69,6 +71,12 @@ def plain(found: list[Match], until: int) -> list[dict[str, Any]]:
         {"path": path, "is_leaf": leaf, **({"intervals": [{"start": 0, "end": until}]} if leaf else {})}
         for _, path, leaf in sorted(found, key=lambda match: match[1:])
     ]
+
+
+def records(found: list[Match], until: int) -> list[dict[str, Any]]:
+    """pickle and msgpack: nodes in order; the times of leaves as in :func:`plain`."""
+    leaf = {"intervals": [[0, until]]}
+    return [{"path": path, "is_leaf": is_leaf, **(leaf if is_leaf else {})} for _, path, is_leaf in found]
 
 
 def nodes_at(found: list[Match], position: int) -> dict[str, Any]:
@@ -124,13 +132,19 @@ class _Query:
             return completions(found, self.wildcards)
         if self.form == "json":
             return plain(found, self.now)
-        return nodes_at(found, self.position)
+        if self.form == "nodelist":
+            return nodes_at(found, self.position)
+        return records(found, self.now)
+
+    def written(self, deps: Deps) -> bytes:
+        """The body of an answer in pickle or msgpack; made in a worker thread."""
+        return (pickle_bytes if self.form == "pickle" else msgpack_bytes)(self.answer(deps))
 
 
 def query_of(deps: Deps, params: Params) -> _Query:
     """What a request to /metrics/find asks.
 
-    :raises ServeError: 400, a parameter is none.
+    :raises QueryError: a parameter is none.
     """
     clock = int(deps.clock())
     tz = zone_of(params)
@@ -141,7 +155,7 @@ def query_of(deps: Deps, params: Params) -> _Query:
             time_of(params, name, now, now, tz)
     query = params.get("query")
     if not query:
-        raise ServeError(400, "the parameter query is missing or empty")
+        raise QueryError("the parameter query is missing or empty")
     form = params.get("format", "treejson")
     if form not in FORMATS:
         raise ServeError(400, f"this format is not served; served are {', '.join(FORMATS)}")
@@ -157,7 +171,14 @@ def find_handler(deps: Deps, workers: Workers) -> Handler:
 
     async def find(request: web.Request) -> web.Response:
         params = await params_of(request)
-        return await respond_with(params, workers, partial(query_of(deps, params).answer, deps))
+        try:
+            query = query_of(deps, params)
+            if query.form in BINARY:
+                body = await workers.run(query.written, deps)
+                return web.Response(body=body, content_type=BINARY[query.form])
+            return await respond_with(params, workers, partial(query.answer, deps))
+        except deps.blames as error:
+            raise invalid(error) from error
 
     return find
 

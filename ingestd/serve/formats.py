@@ -1,4 +1,4 @@
-"""Answers of /render as JSON, CSV and raw text, as graphite-web 1.1.10 writes them.
+"""Answers of /render as JSON of three kinds, CSV and raw text, as graphite-web 1.1.10 writes them.
 
 Series come as rows of float64, NaN = no point. JSON is what dashboards ask for: it leaves through a kernel, or else,
 like the other formats, through ``tolist`` and C encoders.
@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
+from itertools import chain
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from ingestd._speed import encode_compiled
 from ingestd.query.grid import Series
+from ingestd.query.limits import QueryError
 
 _QUARTER: Final = 900
 """Clocks are put forward or back at multiples of 15 minutes."""
@@ -37,12 +39,17 @@ def _numbers(values: NDArray[np.float64], ints: bool) -> list[Any]:
     """The values as Python numbers, NaN kept; Python's own integers where Graphite has integers."""
     if ints:
         known = ~np.isnan(values)
-        if bool((np.abs(values[known]) < _EXACT).all()):
+        if are_whole(values[known]):
             numbers = np.empty(len(values), object)
             numbers[known] = values[known].astype(np.int64).tolist()
             numbers[~known] = math.nan
             return list(numbers)
     return list(values.tolist())
+
+
+def are_whole(values: NDArray[np.float64]) -> bool:
+    """Whether all of ``values``, said to be integers, can be written as such: a float64 beyond 2**53 is not exact."""
+    return bool((np.abs(values) < _EXACT).all())
 
 
 def json_bytes(series: Sequence[Series], no_null_points: bool = False, pretty: bool = False) -> bytes:
@@ -101,6 +108,38 @@ def to_json(series: Sequence[Series], no_null_points: bool = False, pretty: bool
 
 def _template(times: Sequence[int]) -> str:
     return ",".join([f"[%r,{time}]" for time in times])
+
+
+def to_dygraph(series: Sequence[Series]) -> str:
+    """``{"labels": ["Time", name, ...], "data": [[milliseconds, value, ...], ...]}``, or ``{}`` of no series.
+
+    The rows have the times of the first series. Numbers are written as in :func:`to_json`.
+
+    :raises QueryError: the others have more or fewer points.
+    """
+    if not series:
+        return "{}"
+    times = range(series[0].start, series[0].end, max(series[0].step, 1))
+    if any(len(one.values) != len(times) for one in series):
+        raise QueryError("dygraph: the series differ in their number of points")
+    columns = [_numbers(one.values, one.ints) for one in series]
+    template = ", ".join([f"[{time}000{', %r' * len(series)}]" for time in times])
+    rows = template % tuple(chain.from_iterable(zip(*columns, strict=True)))
+    data = rows.replace("nan", "null").replace("inf", "1e9999")
+    return f'{{"labels" : {json.dumps(["Time", *(one.name for one in series)])}, "data" : [{data}]}}'
+
+
+def to_rickshaw(series: Sequence[Series], pretty: bool = False) -> str:
+    """A list of ``{"target", "datapoints": [{"x": time, "y": value}, ...]}``; numbers as in :func:`to_json`."""
+    encode = json.JSONEncoder(indent=2 if pretty else None).encode
+    items = []
+    for one in series:
+        times = range(one.start, one.end, max(one.step, 1))[: len(one.values)]
+        template = ", ".join([f'{{"x": {time}, "y": %r}}' for time in times])
+        points = template % tuple(_numbers(one.values[: len(times)], one.ints))
+        points = points.replace("nan", "null").replace("inf", "1e9999")
+        items.append(f'{{"target": {encode(one.name)}, "datapoints": [{points}]}}')
+    return "[" + (",\n" if pretty else ", ").join(items) + "]"
 
 
 def to_csv(series: Sequence[Series], tz: tzinfo) -> str:

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from ingestd.query.limits import QueryError
 from ingestd.serve.access import OPEN, Access
 from ingestd.serve.connections import FIELD_MAX, FIELDS_MAX, HEAD_MAX, LINE_MAX, Connection
 from ingestd.serve.deps import Deps, Limits
@@ -40,7 +39,7 @@ def make_app(
     workers = Workers(limits.workers, limits.waiting, limits.timeout)
     scopes: dict[str, str] = {}
     access = Access(deps.guard, scopes)
-    refuse = _refuse((QueryError, *deps.refusals))
+    refuse = _refuse(deps.blames)
     app = web.Application(
         client_max_size=limits.body, middlewares=[_watch, refuse, _when_started(deps), access.middleware, _check_head]
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import parse_qsl
@@ -36,6 +36,12 @@ class ServeError(Exception):
         super().__init__(text)
         self.status = status
         self.headers = headers or {}
+
+
+def invalid(error: Exception, targets: Sequence[str] = ()) -> ServeError:
+    """The answer to a question that cannot be answered, in graphite-web's words: 400, what is wrong, and where."""
+    where = f'; targets: "{", ".join(targets)}"' if targets else ""
+    return ServeError(400, f"Invalid parameters ({error}){where}")
 
 
 class Params:

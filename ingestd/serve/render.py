@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -15,13 +15,15 @@ from aiohttp import web
 from ingestd.query.attime import parse_time
 from ingestd.query.consolidate import consolidate
 from ingestd.query.evaluate import Request
+from ingestd.query.grid import Series
+from ingestd.query.limits import QueryError
+from ingestd.serve.binary import BINARY, msgpack_bytes, pickle_bytes, series_records
 from ingestd.serve.deps import Deps
 from ingestd.serve.explain import explain
-from ingestd.serve.formats import json_bytes, to_csv, to_raw
-from ingestd.serve.params import Params, ServeError, params_of
+from ingestd.serve.formats import json_bytes, to_csv, to_dygraph, to_raw, to_rickshaw
+from ingestd.serve.params import Params, ServeError, invalid, params_of
 from ingestd.serve.workers import Workers
 
-FORMATS: Final = ("json", "csv", "raw")
 _DAY: Final = 86_400
 _ZONE_MAX: Final = 64
 
@@ -45,7 +47,7 @@ def time_of(params: Params, name: str, default: int, now: int, tz: tzinfo) -> in
 def request_of(deps: Deps, params: Params) -> Request:
     """What a request to /render asks.
 
-    :raises ServeError: 400, a parameter is none.
+    :raises QueryError: a parameter is none.
     """
     tz = zone_of(params)
     clock = int(deps.clock())
@@ -53,7 +55,7 @@ def request_of(deps: Deps, params: Params) -> Request:
     until = time_of(params, "until", now, now, tz)
     start = time_of(params, "from", now - _DAY, now, tz)
     if start == until:
-        raise ServeError(400, "Invalid empty time range")
+        raise QueryError("Invalid empty time range")
     return Request(
         targets=tuple(target for target in params.all("target") if target),
         start=min(start, until),
@@ -80,28 +82,62 @@ def _x_files_factor(params: Params) -> float | None:
     try:
         factor = float(params.get("xFilesFactor"))
     except ValueError:
-        raise ServeError(400, "xFilesFactor is not a number") from None
+        raise QueryError("xFilesFactor is not a number") from None
     if not math.isfinite(factor):
-        raise ServeError(400, "xFilesFactor is not finite")
+        raise QueryError("xFilesFactor is not finite")
     return factor
 
 
-def _format_of(params: Params) -> str:
-    name = params.get("format", "raw" if "rawData" in params else "png")
-    if name not in FORMATS:
-        raise ServeError(400, f"this format is not served; served are {', '.join(FORMATS)}")
-    return name
-
-
-def _answer(deps: Deps, params: Params, asked: Request, name: str) -> bytes:
-    """The body of an answer; made in a worker thread."""
-    series = deps.run(asked) if asked.targets else []
-    if name == "csv":
-        return to_csv(series, asked.tz).encode()
-    if name == "raw":
-        return to_raw(series).encode()
+def _json(series: list[Series], asked: Request, params: Params) -> bytes:
     series = consolidate(series, asked.max_data_points)
     return json_bytes(series, "noNullPoints" in params, bool(params.get("pretty")))
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How an answer is written: the bytes of ``write(series, request, parameters)``, in a worker thread."""
+
+    content_type: str
+    write: Callable[[list[Series], Request, Params], bytes]
+    script: bool = False
+    """Whether it is JSON, which a callback can be called with."""
+
+
+FORMATS: Final[dict[str, Format]] = {
+    "json": Format("application/json", _json, script=True),
+    "csv": Format("text/csv", lambda series, asked, _: to_csv(series, asked.tz).encode()),
+    "raw": Format("text/plain", lambda series, *_: to_raw(series).encode()),
+    "dygraph": Format("application/json", lambda series, *_: to_dygraph(series).encode(), script=True),
+    "rickshaw": Format(
+        "application/json",
+        lambda series, _, params: to_rickshaw(series, bool(params.get("pretty"))).encode(),
+        script=True,
+    ),
+    "pickle": Format(BINARY["pickle"], lambda series, *_: pickle_bytes(series_records(series))),
+    "msgpack": Format(BINARY["msgpack"], lambda series, *_: msgpack_bytes(series_records(series))),
+}
+
+
+def format_of(params: Params) -> Format:
+    """The format that a request names.
+
+    :raises ServeError: 400, it is not served.
+    """
+    name = params.get("format", "raw" if "rawData" in params else "pickle" if "pickle" in params else "png")
+    if name not in FORMATS:
+        raise ServeError(400, f"this format is not served; served are {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _answer(deps: Deps, params: Params, asked: Request, form: Format) -> bytes:
+    """The body of an answer; made in a worker thread."""
+    try:
+        series = deps.run(asked) if asked.targets else []
+        body = form.write(series, asked, params)
+    except deps.blames as error:
+        raise invalid(error, asked.targets) from error
+    callback = params.callback() if form.script else ""
+    return b"%s(%s)" % (callback.encode(), body) if callback else body
 
 
 async def _explained(deps: Deps, workers: Workers, asked: Request) -> web.Response:
@@ -111,27 +147,27 @@ async def _explained(deps: Deps, workers: Workers, asked: Request) -> web.Respon
     return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
-_CONTENT_TYPES: Final = {"json": "application/json", "csv": "text/csv", "raw": "text/plain"}
-
-
 def render_handler(deps: Deps, workers: Workers) -> Callable[[web.Request], object]:
     """The handler of /render."""
 
     async def render(request: web.Request) -> web.Response:
         params = await params_of(request)
-        callback = params.callback()
-        name = _format_of(params) if "explain" not in params else "json"
+        explaining = params.get("explain") not in ("", "0", "false")
+        form = FORMATS["json"] if explaining else format_of(params)
+        script = bool(params.callback()) and form.script
         given_up = threading.Event()
-        asked = replace(request_of(deps, params), stop=given_up.is_set)
         try:
-            if params.get("explain") not in ("", "0", "false"):
+            asked = replace(request_of(deps, params), stop=given_up.is_set)
+        except QueryError as error:
+            raise invalid(error) from error
+        try:
+            if explaining:
                 return await _explained(deps, workers, asked)
-            body = await workers.run(_answer, deps, params, asked, name)
+            body = await workers.run(_answer, deps, params, asked, form)
         finally:
             given_up.set()
-        if callback and name == "json":
-            body = b"%s(%s)" % (callback.encode(), body)
-        kind = "text/javascript" if callback and name == "json" else _CONTENT_TYPES[name]
-        return web.Response(body=body, content_type=kind, charset="utf-8")
+        if form.content_type in BINARY.values():
+            return web.Response(body=body, content_type=form.content_type)
+        return web.Response(body=body, content_type="text/javascript" if script else form.content_type, charset="utf-8")
 
     return render

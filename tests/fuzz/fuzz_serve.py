@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 from base64 import b64decode, b64encode
 from collections.abc import Hashable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote_plus
 
+import msgpack
 import numpy as np
 from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -27,10 +29,11 @@ from ingestd.query.consolidate import consolidate
 from ingestd.query.evaluate import Request, run
 from ingestd.query.limits import QueryError, QueryLimits
 from ingestd.serve.access import Access
+from ingestd.serve.binary import msgpack_bytes, pickle_bytes, series_records
 from ingestd.serve.deps import Deps, Guard, Limits
 from ingestd.serve.events import read_event
 from ingestd.serve.find import query_of
-from ingestd.serve.formats import to_csv, to_json, to_raw
+from ingestd.serve.formats import to_csv, to_dygraph, to_json, to_raw, to_rickshaw
 from ingestd.serve.http import make_app
 from ingestd.serve.params import Params, ServeError, parse_pairs
 from ingestd.serve.render import request_of
@@ -52,10 +55,11 @@ SERIES: Final = (
 """Enough names for functions to have one, two or several series of different steps."""
 NAMES: Final = tuple(
     b"target target target[] from until tz format maxDataPoints jsonp noNullPoints xFilesFactor now pretty rawData "
-    b"query position wildcards leavesOnly groupByExpr automatic_variants path set tags cacheTimeout".split(b" ")
+    b"query pickle position wildcards leavesOnly groupByExpr automatic_variants path set tags cacheTimeout".split(b" ")
 )
 VALUES: Final = (
-    b"json", b"csv", b"raw", b"png", b"treejson", b"completer", b"nodelist", b"-1h", b"now", b"0", b"1", b"-1", b"1e9",
+    b"json", b"csv", b"raw", b"png", b"pickle", b"msgpack", b"dygraph", b"rickshaw",
+    b"treejson", b"completer", b"nodelist", b"-1h", b"now", b"0", b"1", b"-1", b"1e9",
     b"%00", b"%ff", b"a.*", b"a.b.c", b"Europe/Berlin", b"../../etc/passwd", b"UTC", b"f(", b"alert",
     b"a.b%0d%0aX:%201",
     b"9999999999999999999", b"nan", b"inf", b"0.5", b"%u1234", b"+", b"true", b"%d9%a1",
@@ -222,6 +226,11 @@ class Questions(Target):
             return str(error)[:14]
         to_raw(series).encode()
         to_csv(series, zone).encode()
+        records = series_records(series)
+        assert pickle.loads(pickle_bytes(records)) == msgpack.unpackb(msgpack_bytes(records))
+        assert len(json.loads(to_rickshaw(series))) == len(series)
+        if len({len(one.timestamps()) for one in series} | {len(one.values) for one in series}) == 1:
+            json.loads(to_dygraph(series))
         text = to_json(consolidate(series, asked.max_data_points), bool(roll & 64), False)
         assert len(json.loads(text)) <= len(series)
         return (min(len(series), 9), text[12:20])
@@ -298,9 +307,9 @@ class Handlers(Target):
         if post:
             asked._read_bytes = data
         answer = self._loop.run_until_complete(self._app._handle(asked))
-        assert answer.status in {200, 400, 404, 503}, f"{answer.status} {answer.text}"
+        assert answer.status in {200, 400, 404, 503}, f"{answer.status} {answer.body!r}"
         assert not {"\r", "\n"} & set("".join(answer.headers.values()))
-        return (path, bool(post), answer.status, answer.content_type, (answer.text or "")[:6])
+        return (path, bool(post), answer.status, answer.content_type, bytes(answer.body or b"")[:6])
 
 
 TOKEN: Final = "a-token"

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.query.grid import Series
-from ingestd.serve.formats import to_csv, to_json, to_raw
+from ingestd.query.limits import QueryError
+from ingestd.serve.formats import to_csv, to_dygraph, to_json, to_raw, to_rickshaw
 
 START = 1_795_389_000
 
@@ -125,3 +127,28 @@ def test_a_name_stays_on_its_line_in_raw():
 
 def test_no_series():
     assert (to_json([]), to_csv([], UTC), to_raw([])) == ("[]", "", "")
+
+
+@given(st.lists(st.text(max_size=8), max_size=3), st.lists(st.floats(), max_size=9))
+def test_dygraph_holds_a_row_for_each_time(names, values):
+    answer = json.loads(to_dygraph([series(values, name) for name in names]))
+    if not names:
+        assert answer == {}
+        return
+    assert answer["labels"] == ["Time", *names]
+    assert answer["data"] == [
+        [1000 * (START + 10 * i), *[expected(value)] * len(names)] for i, value in enumerate(values)
+    ]
+
+
+def test_dygraph_has_no_rows_for_series_of_other_lengths():
+    with pytest.raises(QueryError, match="number of points"):
+        to_dygraph([series([1, 2]), series([1])])
+
+
+@given(st.lists(st.tuples(st.text(max_size=8), floats), max_size=3), st.booleans())
+def test_rickshaw_holds_points_by_name(rows, pretty):
+    assert json.loads(to_rickshaw([series(values, name) for name, values in rows], pretty)) == [
+        {"target": name, "datapoints": [{"x": START + 10 * i, "y": expected(v)} for i, v in enumerate(values)]}
+        for name, values in rows
+    ]

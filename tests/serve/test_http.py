@@ -1,8 +1,10 @@
 import json
+import pickle
 import threading
 from dataclasses import replace
 from typing import NamedTuple
 
+import msgpack
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -83,6 +85,31 @@ async def test_formats(client):
     response = await client.get("/render?target=a&format=json&from=0&until=100&maxDataPoints=1")
     assert json.loads(await answer(response))[0]["datapoints"] == [[7 / 3, 0]]
     assert json.loads(await answer(await client.get("/render?target=a&format=json&pretty=1")))[0]["target"] == "a"
+
+
+async def test_formats_of_other_programs(client):
+    response = await client.get("/render?target=a&target=b&format=dygraph&from=0&until=100&jsonp=cb")
+    assert response.content_type == "text/javascript"
+    assert (await answer(response)).startswith('cb({"labels" : ["Time", "a", "b"], "data" : [[0000, 1.0, 1.0]')
+    response = await client.get("/render?target=a&format=rickshaw&from=0&until=100&jsonp=cb&pretty=1")
+    assert (await answer(response)).startswith('cb([{"target": "a", "datapoints": [{"x": 0, "y": 1.0}')
+    for query, kind, read in (
+        ("pickle=1&jsonp=cb", "application/pickle", pickle.loads),
+        ("format=msgpack", "application/x-msgpack", msgpack.unpackb),
+    ):
+        response = await client.get("/render?target=a&from=0&until=100&local=1&noCache=1&" + query)
+        assert (response.status, response.headers["Content-Type"]) == (200, kind)
+        (one,) = read(await response.read())
+        assert (one["start"], one["end"], one["values"]) == (0, 40, [1.0, 2.0, None, 4.0])
+
+
+async def test_a_bad_question_is_told_in_graphites_words(client):
+    text = await answer(await client.get("/render?target=bad&target=x&format=pickle"), 400)
+    assert text == 'Invalid parameters (no such function); targets: "bad, x"'
+    text = await answer(await client.get("/render?target=a&format=json&from=5&until=5"), 400)
+    assert text == "Invalid parameters (Invalid empty time range)"
+    text = await answer(await client.get("/metrics/find?query=too.much"), 400)
+    assert text == "Invalid parameters (the pattern means more than 10 names)"
 
 
 async def test_no_target_is_no_series(client, fakes):
@@ -198,6 +225,22 @@ async def test_find_as_json_and_as_a_list_of_nodes(client, fakes):
     assert found[0]["intervals"] == [{"start": 0, "end": NOW}]
     found = json.loads(await answer(await client.get("/metrics/find?query=a.*&format=nodelist&position=0")))
     assert found == {"nodes": ["a"]}
+
+
+async def test_find_for_another_graphite_web(client, fakes):
+    fakes.nodes = TREE
+    for name, kind, read in (
+        ("pickle", "application/pickle", pickle.loads),
+        ("msgpack", "application/x-msgpack", msgpack.unpackb),
+    ):
+        response = await client.get(f"/metrics/find/?local=1&format={name}&query=a.*&from=0&until=60")
+        assert (response.status, response.headers["Content-Type"]) == (200, kind)
+        assert read(await response.read()) == [
+            {"path": "a.b%20c", "is_leaf": True, "intervals": [[0, NOW]]},
+            {"path": "a.both", "is_leaf": False},
+            {"path": "a.both", "is_leaf": True, "intervals": [[0, NOW]]},
+            {"path": "a.x", "is_leaf": False},
+        ]
 
 
 @pytest.mark.parametrize(
