@@ -31,7 +31,7 @@ _EXACT: Final = 2.0**53
 _CONTROL: Final = dict.fromkeys([*range(32), *range(127, 160), 0x2028, 0x2029], " ")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Beginnings of formulas, and what spreadsheets skip before them; some take the wide forms of East Asia, too."""
-_FORMULA_WITHIN: Final = re.compile(r"[;|\t]\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_FORMULA_WITHIN: Final = re.compile(r"[;|\t]\s*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 """Where lists are cut at semicolons, an unquoted ``a;=f()`` has a formula. Tagged names as such stay unquoted."""
 
 

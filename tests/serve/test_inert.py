@@ -42,6 +42,7 @@ def test_json_is_ascii_and_gives_names_back(names, tags):
 
 
 @given(hostile)
+@example(";\t")
 def test_no_cell_of_a_table_is_a_formula_wherever_it_is_cut(name):
     text = to_csv([series(name)], UTC)
     rows = list(csv.reader(io.StringIO(text, newline="")))
