@@ -10,7 +10,7 @@ from datetime import UTC
 import numpy as np
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingestd.query.grid import Series
