@@ -6,8 +6,9 @@ receives a :class:`Batch` may keep it, because whoever made it does not write to
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,78 @@ class NewName(NamedTuple):
     """The canonical path of that spelling."""
 
 
+class Paths(Sequence[str]):
+    """Canonical paths in UTF-8: what becomes of a million new names without a text of each."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, keys: list[bytes]) -> None:
+        """``keys`` belong to the paths from here on, which never change."""
+        self.keys = keys
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(bytes.decode, self.keys)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> Paths: ...
+    def __getitem__(self, at: int | slice) -> str | Paths:
+        return Paths(self.keys[at]) if isinstance(at, slice) else self.keys[at].decode()
+
+
+def keys_of(paths: Sequence[str]) -> list[bytes]:
+    """``paths`` in UTF-8; the list is not to be changed."""
+    return paths.keys if isinstance(paths, Paths) else [path.encode() for path in paths]
+
+
+class NewNames(Sequence[NewName]):
+    """Names that are their own canonical paths, as columns: ``rows`` intp[n] ascending and n ``keys`` in UTF-8.
+
+    So are nearly all that come: a fleet's first interval makes no object of each but its bytes. Equal to any sequence
+    of the same names.
+    """
+
+    __slots__ = ("keys", "rows")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, rows: NDArray[np.intp], keys: list[bytes]) -> None:
+        """Both belong to the names from here on, which never change."""
+        self.rows = rows
+        self.keys = keys
+
+    @classmethod
+    def of(cls, names: Sequence[NewName]) -> NewNames | None:
+        """These as columns; None if one of them is not its own path."""
+        if isinstance(names, NewNames):
+            return names
+        keys = [name.spelling for name in names]
+        if keys != [name.path.encode() for name in names]:
+            return None
+        return cls(np.fromiter((name.row for name in names), np.intp, len(names)), keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[NewName]:
+        return map(NewName, self.rows.tolist(), self.keys, map(bytes.decode, self.keys))
+
+    @overload
+    def __getitem__(self, at: int) -> NewName: ...
+    @overload
+    def __getitem__(self, at: slice) -> NewNames: ...
+    def __getitem__(self, at: int | slice) -> NewName | NewNames:
+        if isinstance(at, slice):
+            return NewNames(self.rows[at], self.keys[at])
+        return NewName(int(self.rows[at]), self.keys[at], self.keys[at].decode())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+
 @dataclass(slots=True)
 class Parsed:
     """What a parser made of a piece of input.
@@ -58,7 +131,7 @@ class Parsed:
     """
 
     batch: Batch
-    unknown: list[NewName] = field(default_factory=list)
+    unknown: Sequence[NewName] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)
 
     @property

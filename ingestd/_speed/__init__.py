@@ -14,10 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Columns: TypeAlias = tuple[
-    NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64], list[tuple[int, bytes, str | None]], dict[str, int]
+    NDArray[np.uint32],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.intp],
+    list[bytes],
+    list[int],
+    dict[str, int],
 ]
-"""Of some lines: ids, timestamps, values, (row, spelling, path if that is plain) of those without an id, and lines
-refused by reason."""
+"""Of some lines: ids, timestamps, values; of those without an id rows and spellings, and which of these may be other
+than their paths; lines refused by reason."""
 
 Parse: TypeAlias = Callable[[bytes, "PureTable", int, Callable[[bytes, int], Any], int, int], Columns]
 
@@ -68,12 +74,27 @@ Encode: TypeAlias = Callable[
 Sums: TypeAlias = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
+_NONE: Final = 0xFFFFFFFF
+
+
 class PureTable(dict[bytes, int]):
     """Spellings to ids: what the compiled table does, as a dict."""
 
     def add(self, keys: Sequence[bytes], ids: NDArray[np.uint32]) -> None:
         """Enter ``keys`` with their ``ids``; those that are there already get the new id."""
         self.update(zip(keys, ids.tolist(), strict=True))
+
+    def missing(self, keys: Sequence[bytes]) -> NDArray[np.intp]:
+        """The place in ``keys`` of the first of each spelling that is not there, ascending."""
+        first: dict[bytes, int] = {}
+        for place, key in enumerate(keys):
+            if key not in self:
+                first.setdefault(key, place)
+        return np.fromiter(first.values(), np.intp, len(first))
+
+    def look_up(self, keys: Sequence[bytes]) -> NDArray[np.uint32]:
+        """The ids of ``keys``; 2**32 - 1 for those that are not there."""
+        return np.fromiter((self.get(key, _NONE) for key in keys), np.uint32, len(keys))
 
 
 def _module(name: str) -> Any:

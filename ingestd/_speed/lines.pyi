@@ -13,5 +13,11 @@ def parse(
     length_max: int,
     depth_max: int,
 ) -> tuple[
-    NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64], list[tuple[int, bytes, str | None]], dict[str, int]
+    NDArray[np.uint32],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.intp],
+    list[bytes],
+    list[int],
+    dict[str, int],
 ]: ...

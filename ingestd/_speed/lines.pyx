@@ -8,6 +8,7 @@ ones go through Python's own conversion.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
@@ -17,7 +18,6 @@ from ingestd._speed.table cimport Entry, Table
 import numpy as np
 
 cdef extern from "Python.h":
-    object PyUnicode_DecodeASCII(const char*, Py_ssize_t, const char*)
     double PyOS_string_to_double(const char*, char**, void*) except? -1.0
 
 cdef extern from "math.h" nogil:
@@ -39,6 +39,7 @@ cdef struct Columns:
     uint32_t* ids
     int64_t* times
     double* values
+    Py_ssize_t* rows  # those without an id
     Py_ssize_t n
     Py_ssize_t length_max
     Py_ssize_t depth_max
@@ -52,32 +53,36 @@ for _place in range(256):
 def parse(
     bytes data not None, Table table not None, int64_t now, parse_line, Py_ssize_t length_max, Py_ssize_t depth_max
 ):
-    """All lines of ``data``: (ids uint32[n], timestamps int64[n], values float64[n], unknown, rejected).
+    """All lines of ``data``: (ids uint32[n], timestamps int64[n], values float64[n], rows, spellings, odd, rejected).
 
-    ``unknown`` lists (row, spelling, path) where the table has no id and the row has 0xFFFFFFFF; the path is None where
-    the reference has to tell. ``rejected``: lines by reason. ``parse_line`` is the reference's; a path has at most
-    ``length_max`` bytes and ``depth_max`` nodes. A last line without LF is left out.
+    ``rows`` intp[m] and m ``spellings`` are those that the table has no id of, and the row has 0xFFFFFFFF; ``odd``
+    lists places in them whose path the reference has to tell, all others are their own paths. ``rejected``: lines by
+    reason. ``parse_line`` is the reference's; a path has at most ``length_max`` bytes and ``depth_max`` nodes. A last
+    line without LF is left out.
     """
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
     cdef Py_ssize_t room = size // LEAST_LINE + 1
     cdef Columns columns
-    cdef void* memory = malloc(room * 20)
-    cdef list unknown = []
+    cdef void* memory = malloc(room * 28)
+    cdef list spellings = [], odd = []
     cdef dict rejected = {}
     if memory is NULL:
         raise MemoryError
     try:
         columns.times = <int64_t*>memory
         columns.values = <double*>(columns.times + room)
-        columns.ids = <uint32_t*>(columns.values + room)
+        columns.rows = <Py_ssize_t*>(columns.values + room)
+        columns.ids = <uint32_t*>(columns.rows + room)
         columns.n = 0
         columns.length_max, columns.depth_max = length_max, depth_max
-        _read(data, size, table, now, parse_line, &columns, unknown, rejected)
+        _read(data, size, table, now, parse_line, &columns, spellings, odd, rejected)
         return (
             _array(columns.ids, columns.n * 4, np.uint32, columns.n),
             _array(columns.times, columns.n * 8, np.int64, columns.n),
             _array(columns.values, columns.n * 8, np.float64, columns.n),
-            unknown,
+            _array(columns.rows, len(spellings) * sizeof(Py_ssize_t), np.intp, len(spellings)),
+            spellings,
+            odd,
             rejected,
         )
     finally:
@@ -94,7 +99,15 @@ cdef object _array(const void* column, Py_ssize_t size, dtype, Py_ssize_t n):
 
 
 cdef int _read(
-    bytes data, Py_ssize_t size, Table table, int64_t now, parse_line, Columns* columns, list unknown, dict rejected
+    bytes data,
+    Py_ssize_t size,
+    Table table,
+    int64_t now,
+    parse_line,
+    Columns* columns,
+    list spellings,
+    list odd,
+    dict rejected,
 ) except -1:
     cdef Text at = <Text>PyBytes_AS_STRING(data)
     cdef Text end = at + size
@@ -123,7 +136,7 @@ cdef int _read(
                 if at[0] == c"\n":
                     at += 1
                     continue
-                at = _odd(at, end, table, now, parse_line, columns, unknown, rejected, &n)
+                at = _odd(at, end, table, now, parse_line, columns, spellings, odd, rejected, &n)
                 if at == NULL:
                     break
                 continue
@@ -133,7 +146,7 @@ cdef int _read(
         field = at + width + 1
         stop = _number(field, end, &value)
         if stop == NULL or stop[0] != c" ":
-            at = _odd(at, end, table, now, parse_line, columns, unknown, rejected, &n)
+            at = _odd(at, end, table, now, parse_line, columns, spellings, odd, rejected, &n)
             if at == NULL:
                 break
             continue
@@ -153,7 +166,7 @@ cdef int _read(
             if stop[0] == c"\r":
                 stop += 1
         if stop == NULL or stop[0] != c"\n":
-            at = _odd(at, end, table, now, parse_line, columns, unknown, rejected, &n)
+            at = _odd(at, end, table, now, parse_line, columns, spellings, odd, rejected, &n)
             if at == NULL:
                 break
             continue
@@ -163,7 +176,10 @@ cdef int _read(
             columns.ids[n] = table.entries[number].id
         else:
             columns.ids[n] = UNKNOWN
-            unknown.append((n, PyBytes_FromStringAndSize(<const char*>name, width), _path(name, width, columns)))
+            columns.rows[PyList_GET_SIZE(spellings)] = n
+            if not _is_path(name, width, columns):
+                odd.append(PyList_GET_SIZE(spellings))
+            spellings.append(PyBytes_FromStringAndSize(<const char*>name, width))
         n += 1
         previous = number
         at = stop + 1
@@ -172,7 +188,16 @@ cdef int _read(
 
 
 cdef Text _odd(
-    Text at, Text end, Table table, int64_t now, parse_line, Columns* columns, list unknown, dict rejected, Py_ssize_t* n
+    Text at,
+    Text end,
+    Table table,
+    int64_t now,
+    parse_line,
+    Columns* columns,
+    list spellings,
+    list odd,
+    dict rejected,
+    Py_ssize_t* n,
 ) except? NULL:
     """Let the reference read the line at ``at``. Return where the next one begins; NULL where this one has no LF."""
     cdef Text stop = <Text>memchr(at, c"\n", end - at)
@@ -193,17 +218,19 @@ cdef Text _odd(
                 columns.ids[n[0]] = table.entries[number].id
             else:
                 columns.ids[n[0]] = UNKNOWN
-                unknown.append((n[0], spelling, None))
+                columns.rows[PyList_GET_SIZE(spellings)] = n[0]
+                odd.append(PyList_GET_SIZE(spellings))
+                spellings.append(spelling)
             n[0] += 1
     return stop + 1
 
 
-cdef object _path(Text name, Py_ssize_t size, Columns* limits):
-    """The canonical path of a name that is its own; None where the reference has to tell."""
+cdef bint _is_path(Text name, Py_ssize_t size, Columns* limits) noexcept nogil:
+    """Whether a name is its own canonical path for certain; else the reference has to tell."""
     cdef Py_ssize_t i, depth = 1
     cdef bint dot = True
     if size > limits.length_max:
-        return None
+        return False
     for i in range(size):
         if PLAIN[name[i]]:
             dot = False
@@ -211,10 +238,8 @@ cdef object _path(Text name, Py_ssize_t size, Columns* limits):
             dot = True
             depth += 1
         else:
-            return None
-    if dot or depth > limits.depth_max:
-        return None
-    return PyUnicode_DecodeASCII(<const char*>name, size, NULL)
+            return False
+    return not dot and depth <= limits.depth_max
 
 
 cdef inline Py_ssize_t _field(Text at, Text end) noexcept nogil:

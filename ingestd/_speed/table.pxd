@@ -17,6 +17,8 @@ cdef class Table:
     cdef uint64_t changes  # how often a spelling has lost its id: what was looked up before may be wrong since
 
     cdef uint32_t find(self, const unsigned char* key, Py_ssize_t size) noexcept
+    cdef uint32_t find_hashed(self, const unsigned char* key, Py_ssize_t size, uint64_t hashed) noexcept
+    cdef bint is_new(self, bytes key, list keys, uint32_t* seen, size_t mask, uint32_t number)
     cdef int put(self, const unsigned char* key, Py_ssize_t size, uint32_t id) except -1
     cdef int grow(self) except -1
     cdef int rebuild(self, uint64_t slots) except -1

@@ -11,6 +11,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
+import numpy as np
+
 cdef extern from *:
     """
     #if PY_VERSION_HEX >= 0x030E0000
@@ -90,6 +92,61 @@ cdef class Table:
                 self.entries[last].next = used
             last = used
 
+    def missing(self, list keys not None):
+        """The place in ``keys`` (bytes) of the first of each spelling that is not there, intp ascending."""
+        cdef Py_ssize_t i, n = len(keys), found = 0
+        cdef size_t room = 16
+        cdef uint32_t* seen  # places + 1 of those found, by hash
+        cdef bytes key
+        if n >= GONE:
+            raise OverflowError(f"{n} spellings")
+        while room < 2 * <size_t>n:
+            room *= 2
+        places = np.empty(n, np.intp)
+        cdef Py_ssize_t[::1] view = places
+        seen = <uint32_t*>calloc(room, sizeof(uint32_t))
+        if seen is NULL:
+            raise MemoryError
+        try:
+            for i in range(n):
+                key = <bytes?>keys[i]
+                if self.is_new(key, keys, seen, room - 1, <uint32_t>i + 1):
+                    view[found] = i
+                    found += 1
+        finally:
+            free(seen)
+        return places[:found]
+
+    cdef bint is_new(self, bytes key, list keys, uint32_t* seen, size_t mask, uint32_t number):
+        """Whether ``key`` is neither here nor among the ``keys`` that were ``seen``; then it is as ``number``."""
+        cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(key)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
+        cdef uint64_t hashed = ingestd_hash(text, size)
+        cdef size_t at = hashed & mask
+        cdef bytes other
+        if self.find_hashed(text, size, hashed):
+            return False
+        while seen[at]:
+            other = <bytes>keys[seen[at] - 1]
+            if PyBytes_GET_SIZE(other) == size and memcmp(PyBytes_AS_STRING(other), text, size) == 0:
+                return False
+            at = (at + 1) & mask
+        seen[at] = number
+        return True
+
+    def look_up(self, list keys not None):
+        """The ids of ``keys`` (bytes), uint32[n]; 2**32 - 1 for those that are not there."""
+        cdef Py_ssize_t i, n = len(keys)
+        cdef uint32_t entry
+        cdef bytes key
+        ids = np.empty(n, np.uint32)
+        cdef uint32_t[::1] view = ids
+        for i in range(n):
+            key = <bytes?>keys[i]
+            entry = self.find(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            view[i] = self.entries[entry].id if entry else GONE
+        return ids
+
     @property
     def nbytes(self):
         """Bytes of memory that the table takes."""
@@ -97,7 +154,9 @@ cdef class Table:
 
     cdef uint32_t find(self, const unsigned char* key, Py_ssize_t size) noexcept:
         """The number of the entry of a spelling; 0 if there is none."""
-        cdef uint64_t hashed = ingestd_hash(key, size)
+        return self.find_hashed(key, size, ingestd_hash(key, size))
+
+    cdef uint32_t find_hashed(self, const unsigned char* key, Py_ssize_t size, uint64_t hashed) noexcept:
         cdef uint32_t tag = <uint32_t>(hashed >> 32)
         cdef uint64_t at = hashed & self.mask
         cdef uint64_t slot = self.slots[at]

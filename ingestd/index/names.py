@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingestd._speed import Table
-from ingestd.points import Ids
+from ingestd.points import Ids, keys_of
 
 ALIASES_MIN: Final = 65_536
 """Other spellings that are remembered at least: 10 MB at 70 bytes each. Above it two for each series, because a
@@ -62,7 +62,7 @@ class Names:
 
         :raises NameTakenError: a path is taken, by the table or within ``paths``; nothing is entered.
         """
-        self._enter(ids, [path.encode() for path in paths])
+        self._enter(ids, keys_of(paths))
 
     def load(self, ids: Ids, blob: bytes, offsets: NDArray[np.integer]) -> None:
         """Enter many series: path ``i`` in UTF-8 is ``blob[offsets[i]:offsets[i + 1]]``; ``offsets`` has n + 1.
@@ -80,12 +80,8 @@ class Names:
         first, last = int(ids[0]), int(ids[-1])
         if first < len(self.keys) or not bool(np.all(ids[1:] > ids[:-1])):
             raise ValueError("ids must ascend and be above all before")
-        if len(set(keys)) != len(keys):
-            raise NameTakenError("a path is given twice")
-        for key in [key for key in keys if key in self._ids]:
-            if key not in self._aliases:
-                raise NameTakenError(f"the path {key.decode()!r} is taken")
-            self._forget_alias(key)
+        if len(self._ids.missing(keys)) < len(keys):
+            self._clear(keys)
         self._ids.add(keys, ids)
         self._count += len(keys)
         # A reader in another thread must see a key at its final place, so the holes come first.
@@ -97,6 +93,23 @@ class Names:
         for key, id_ in zip(keys, ids.tolist(), strict=True):
             placed[id_ - first] = key
         self.keys.extend(placed)
+
+    def _clear(self, keys: list[bytes]) -> None:
+        """Forget which of ``keys`` are other spellings of series that there are."""
+        if len(set(keys)) != len(keys):
+            raise NameTakenError("a path is given twice")
+        for key in [key for key in keys if key in self._ids]:
+            if key not in self._aliases:
+                raise NameTakenError(f"the path {key.decode()!r} is taken")
+            self._forget_alias(key)
+
+    def missing(self, paths: Sequence[str]) -> NDArray[np.intp]:
+        """Which of ``paths`` are new: the place of the first of each, ascending."""
+        return self._ids.missing(keys_of(paths))
+
+    def look_up(self, paths: Sequence[str]) -> Ids:
+        """The ids of ``paths``, uint32[n]; :data:`~ingestd.points.UNKNOWN` for those that are no series."""
+        return self._ids.look_up(keys_of(paths))
 
     def remember(self, spelling: bytes, id: int) -> None:  # noqa: A002 (the floors' contract names it so)
         """Let ``spelling`` also mean series ``id``. Over the bound, the oldest such spelling is forgotten."""

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Final, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from ingestd.ingest.clock import AcceptClock
 from ingestd.ingest.prefixes import Prefixes
 from ingestd.ingest.senders import Crowd, Part, Senders
 from ingestd.ingest.sources import Access, Grant, Source, SourceLimits, Sources
-from ingestd.points import UNKNOWN, Batch, Ids, NameTable, NewName, Parsed, Times
+from ingestd.points import UNKNOWN, Batch, Ids, NameTable, NewName, NewNames, Parsed, Paths, Times
 from ingestd.telemetry import Books, Ledger
 
 _SPELLING: Final = 512
@@ -31,6 +32,12 @@ class NameIndex(NameTable, Protocol):
     @property
     def table(self) -> NameTable:
         """What parsers ask."""
+
+    def missing(self, paths: Sequence[str], /) -> NDArray[np.intp]:
+        """Which of ``paths`` are new: the place of the first of each, ascending."""
+
+    def look_up(self, paths: Sequence[str], /) -> Ids:
+        """The ids of ``paths``, uint32[n]; :data:`UNKNOWN` for those that are no series."""
 
     def add(self, ids: Ids, paths: Sequence[str]) -> None: ...
     def remember(self, spelling: bytes, series: int, /) -> None: ...
@@ -192,11 +199,12 @@ class Pipeline:
     # -- new series ----------------------------------------------------------------------------------------------------
 
     def _with_new_series(
-        self, batch: Batch, unknown: list[NewName], clock: int, books: Books, senders: Senders
+        self, batch: Batch, unknown: Sequence[NewName], clock: int, books: Books, senders: Senders
     ) -> Batch:
         """``batch`` with an id in every row; rows whose series is over a limit are rejected and left out."""
         ids = batch.ids.copy()
-        if self._all_new(ids, unknown, clock):
+        columns = NewNames.of(unknown) if not self._limited else None
+        if columns is not None and self._as_columns(ids, columns, clock):
             return Batch(ids, batch.timestamps, batch.values)
         fresh: dict[str, list[NewName]] = {}
         for name in unknown:
@@ -233,21 +241,21 @@ class Pipeline:
         senders.choose(kept)
         return Batch(ids[kept], batch.timestamps[kept], batch.values[kept])
 
-    def _all_new(self, ids: Ids, unknown: list[NewName], clock: int) -> bool:
-        """Create the series and write their ids, if every name is a path, new and there once, and nothing limits them.
-
-        So are those of a fleet's first interval: columns of names here, a name at a time elsewhere.
+    def _as_columns(self, ids: Ids, names: NewNames, clock: int) -> bool:
+        """Create the series and write their ids, if nothing limits them: names as columns, as in a fleet's first
+        interval; a name at a time elsewhere.
         """
-        rows, spellings, paths = zip(*unknown, strict=True)
-        keys = [path.encode() for path in paths]
-        if self._limited or keys != list(spellings) or len(set(keys)) < len(keys) or self._room(clock) < len(keys):
+        paths = Paths(names.keys)
+        new = self.names.missing(paths)
+        if self._room(clock) < len(new):
             return False
-        if list(map(self.names.get, keys)).count(None) < len(keys):
-            return False
-        self._tokens -= len(keys)
-        created = self._store.create(paths, clock)
-        self.adopt(created, paths)
-        ids[list(rows)] = created
+        whole = len(new) == len(paths)
+        if len(new):
+            fresh = paths if whole else Paths([names.keys[place] for place in new.tolist()])
+            self._tokens -= len(fresh)
+            created = self._store.create(fresh, clock)
+            self.adopt(created, fresh)
+        ids[names.rows] = created if whole else self.names.look_up(paths)
         return True
 
     @property
@@ -320,22 +328,29 @@ def _chosen(parsed: Parsed, kept: NDArray[np.bool_]) -> Parsed:
     return Parsed(Batch(batch.ids[kept], batch.timestamps[kept], batch.values[kept]), unknown, parsed.rejected)
 
 
+def _joined_names(parts: Sequence[Parsed], offsets: Sequence[int]) -> Sequence[NewName]:
+    """The unknown names of several parts, whose rows begin at ``offsets``: columns, if all of them are."""
+    some = [(part.unknown, offset) for part, offset in zip(parts, offsets, strict=True) if part.unknown]
+    columns = [(names, offset) for names, offset in some if isinstance(names, NewNames)]
+    if some and len(columns) == len(some):
+        rows = np.concatenate([names.rows + offset for names, offset in columns])
+        return NewNames(rows, list(chain.from_iterable(names.keys for names, _ in columns)))
+    return [name._replace(row=name.row + offset) for names, offset in some for name in names]
+
+
 def joined(parts: Sequence[Parsed]) -> Parsed:
     """Several parsers' results as one, in their order."""
     if len(parts) == 1:
         return parts[0]
-    unknown: list[NewName] = []
     rejected: dict[str, int] = {}
-    offset = 0
     for part in parts:
-        unknown += [name._replace(row=name.row + offset) for name in part.unknown]
         for reason, points in part.rejected.items():
             rejected[reason] = rejected.get(reason, 0) + points
-        offset += len(part.batch)
     batches = [part.batch for part in parts]
     batch = Batch(
         np.concatenate([b.ids for b in batches]),
         np.concatenate([b.timestamps for b in batches]),
         np.concatenate([b.values for b in batches]),
     )
-    return Parsed(batch, unknown, rejected)
+    offsets = [0, *accumulate(map(len, batches[:-1]))]
+    return Parsed(batch, _joined_names(parts, offsets), rejected)

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestd.points import Ids
+from ingestd.points import Ids, keys_of
 from ingestd.storage.fileformat import LogRecord, pack_log_record, pad8, record_kind
 from ingestd.storage.schema import METHODS
 
@@ -92,9 +92,9 @@ def encode_profile(number: int, method: str, x_files_factor: float) -> bytes:
 
 def encode_create(first: int, layout: NDArray[np.uint16], profile: NDArray[np.uint16], paths: Sequence[str]) -> bytes:
     """Series ``first``, ``first + 1``, … with these ``paths``; ``layout`` and ``profile`` uint16[n]."""
-    names = [p.encode() for p in paths]
+    names = keys_of(paths)
     offsets = np.zeros(len(names) + 1, "<u4")
-    np.cumsum([len(n) for n in names], out=offsets[1:])
+    np.cumsum(np.fromiter(map(len, names), np.uint32, len(names)), out=offsets[1:])
     parts = [layout.astype("<u2").tobytes(), profile.astype("<u2").tobytes(), offsets.tobytes(), b"".join(names)]
     return pack_log_record(CREATE, len(names), first, parts)
 

@@ -14,9 +14,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import compress
 from typing import Final, NamedTuple
 
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingestd._speed import Table, parse_compiled
-from ingestd.points import UNKNOWN, Batch, NameTable, NewName, Parsed, Times, Values, empty_batch
+from ingestd.points import UNKNOWN, Batch, NameTable, NewName, NewNames, Parsed, Times, Values, empty_batch
 
 _FIELDS = re.compile(rb"[^ \t]+").findall
 # Possessive, so that 16 KiB of digits and a letter cost one pass.
@@ -168,10 +167,10 @@ def parse_lines(data: bytes, names: NameTable, now: int, limits: PathLimits) -> 
     if data[-1] != _LF:
         data += b"\n"
     if parse_compiled is not None and isinstance(names, Table):
-        ids, timestamps, values, unknown, refused = parse_compiled(
+        ids, timestamps, values, rows, missing, odd, refused = parse_compiled(
             data, names, now, parse_line, limits.length, limits.depth
         )
-        return _with_unknown(Batch(ids, timestamps, values), unknown, limits, refused)
+        return _with_unknown(Batch(ids, timestamps, values), rows, missing, odd, limits, refused)
     return _parse_vectorised(data, names, now, limits)
 
 
@@ -373,31 +372,33 @@ def _resolve(columns: _Columns, names: NameTable, limits: PathLimits, rejected: 
         found = list(map(names.get, spellings))
     else:
         return Parsed(Batch(known, timestamps, values), [], dict(rejected))
-    missing = [row for row, series in enumerate(found) if series is None]
     ids = np.array([UNKNOWN if series is None else series for series in found], np.uint32)
-    batch = Batch(ids, timestamps, values)
-    return _with_unknown(batch, [(row, spellings[row], None) for row in missing], limits, dict(rejected))
-
-
-_new_name: Final[Callable[[tuple[int, bytes, str | None]], NewName]] = partial(tuple.__new__, NewName)
-"""As the class itself, without a call of Python's: there are 2,000 of them in a read of new names."""
+    rows = np.flatnonzero(ids == UNKNOWN)
+    missing = [spellings[row] for row in rows.tolist()]
+    return _with_unknown(Batch(ids, timestamps, values), rows, missing, range(len(missing)), limits, dict(rejected))
 
 
 def _with_unknown(
-    batch: Batch, missing: list[tuple[int, bytes, str | None]], limits: PathLimits, rejected: dict[str, int]
+    batch: Batch,
+    rows: NDArray[np.intp],
+    spellings: list[bytes],
+    odd: Sequence[int],
+    limits: PathLimits,
+    rejected: dict[str, int],
 ) -> Parsed:
-    """``batch`` with its ``missing`` (row, spelling, path if that is known), without the rows that can have none."""
-    if None not in [path for _, _, path in missing]:
-        return Parsed(batch, list(map(_new_name, missing)), rejected)
-    paths: dict[bytes, str | None] = {}
+    """``batch`` with the names of its ``rows`` that have no id, without the rows that can have none.
+
+    Those ``spellings`` that are not at the places ``odd`` are their own paths for certain.
+    """
+    if not odd:
+        return Parsed(batch, NewNames(rows, spellings), rejected)
+    paths = {spelling: canonical_path(spelling, limits) for spelling in {spellings[place] for place in odd}}
+    if all(path is not None and path.encode() == spelling for spelling, path in paths.items()):
+        return Parsed(batch, NewNames(rows, spellings), rejected)
     unknown: list[NewName] = []
     refused: list[int] = []
-    for row, spelling, known in missing:
-        path = known
-        if path is None:
-            if spelling not in paths:
-                paths[spelling] = canonical_path(spelling, limits)
-            path = paths[spelling]
+    for row, spelling in zip(rows.tolist(), spellings, strict=True):
+        path = paths[spelling] if spelling in paths else spelling.decode()
         if path is None:
             refused.append(row)
         else:

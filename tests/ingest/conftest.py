@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import uvloop
+from numpy.typing import NDArray
 
 from ingestd.ingest.pipeline import Pipeline, SeriesLimits
-from ingestd.points import Batch, Ids
+from ingestd.points import UNKNOWN, Batch, Ids
 from ingestd.telemetry import Books, Ledger
 
 NOW = 1_750_000_000
@@ -28,6 +29,13 @@ class FakeNames(dict):
         assert ids.tolist() == list(range(len(self.paths), len(self.paths) + len(paths)))
         self.paths += paths
         self.update(zip((path.encode() for path in paths), ids.tolist(), strict=True))
+
+    def missing(self, paths: Sequence[str]) -> NDArray[np.intp]:
+        known = {*self.paths, *(key.decode() for key in self)}
+        return np.array([at for at, path in enumerate(paths) if path not in {*known, *paths[:at]}], np.intp)
+
+    def look_up(self, paths: Sequence[str]) -> Ids:
+        return np.array([self.get(path.encode(), UNKNOWN) for path in paths], np.uint32)
 
     def remember(self, spelling: bytes, series: int) -> None:
         assert spelling.decode() not in self.paths
@@ -108,7 +116,7 @@ def house() -> House:
     return House(SeriesLimits())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def guarded() -> Callable[..., House]:
     """A house whose pipeline knows limits of sources and prefixes, and rights."""
     return lambda **options: House(options.pop("limits", SeriesLimits()), **options)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestd.ingest.pipeline import Pipeline, SeriesLimits, joined
@@ -119,3 +119,25 @@ def test_rows_of_a_limited_batch_stay_in_order(house) -> None:
     unknown = [NewName(0, b"x", "x"), NewName(1, b"y", "y"), NewName(2, b"x", "x")]
     pipeline.accept(house.ledger.open("x"), [(Parsed(batch, unknown), pipeline.sources.nobody)])
     assert house.store.points == [("x", 1.0, 5), ("x", 3.0, 7)]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.lists(st.sampled_from(["a", "b.c", "a..b", "a.b", "d;y=1;x=2", "d;x=2;y=1"]), max_size=5)))
+def test_names_as_columns_are_names_one_by_one(guarded, batches: list[list[str]]) -> None:
+    """One batch of many names gives what each alone gives, whether they are their own paths or there twice."""
+    whole, single = guarded(), guarded()
+    for number, names in enumerate(batches):
+        lines = [f"{name} {number} {NOW}\n" for name in names]
+        feed(whole, "".join(lines))
+        for line in lines:
+            feed(single, line)
+    assert (whole.store.created, whole.store.points) == (single.store.created, single.store.points)
+    assert dict(whole.names) == dict(single.names)
+
+
+def test_a_fleet_is_created_within_its_room(make_house) -> None:
+    house = make_house(total=3, rate=1.0, burst=2)
+    assert feed(house, f"a 1 {NOW}\na 2 {NOW}\nb 3 {NOW}\n").rejected == {}
+    house.time += 1
+    assert feed(house, f"c 1 {NOW}\nb 2 {NOW}\nd 3 {NOW}\n").rejected == {"limit": 1}
+    assert house.store.created == ["a", "b", "c"]

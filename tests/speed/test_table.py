@@ -40,6 +40,12 @@ def test_it_holds_what_a_dict_holds(ops):
                 del table[key]
         assert len(table) == len(model)
     assert all(table.get(key) == series for key, series in model.items())
+    asked = [*model, b"of nobody", *[key for op, key, *_ in ops if op != "add"], b"of nobody"]
+    for names in (table, model):
+        assert names.look_up(asked).tolist() == [model.get(key, 2**32 - 1) for key in asked]
+        gone = names.missing(asked).tolist()
+        assert [asked[place] for place in gone] == list(dict.fromkeys(key for key in asked if key not in model))
+        assert gone == [asked.index(asked[place]) for place in gone]
     assert (table.get(b"of nobody"), b"of nobody" in table) == (None, False)
 
 
@@ -80,6 +86,9 @@ def test_what_is_no_spelling_or_id_is_refused():
             table.get(key)
         with pytest.raises(TypeError):
             table.add([key], np.zeros(1, np.uint32))
+        for ask in (table.missing, table.look_up):
+            with pytest.raises(TypeError):
+                ask([b"a", key])
     for series in (-1, 2**32):
         with pytest.raises(OverflowError):
             table[b"a"] = series
