@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ingestd.query.limits import QueryError
-from ingestd.query.substitute import Substitution
+from ingestd.query.substitute import Substitution, is_quick
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,49 @@ def test_replacements_that_are_refused(replace: str) -> None:
 def test_what_would_run_for_hours_does_not() -> None:
     assert Substitution("(a+)+$", "x")("a" * 5_000 + "b") == "a" * 5_000 + "b"
     assert Substitution("(.*)*(.*)*x", "y")("a" * 5_000) == "a" * 5_000
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        "(^.*$)",
+        r"^.*\.(\w+)$",
+        "[a-z]+",
+        "[^.]*",
+        "foo.*?bar",
+        r"\d+\.",
+        "[]a]+",
+        "a(b)c",
+        "",
+        r"(^\w+)\.(.*)",
+        "[a-c-]",
+    ],
+)
+def test_quick_patterns(search: str) -> None:
+    assert is_quick(search)
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        "(a+)+$",
+        "(.*)(.*)",
+        "x*y*",
+        "(a)*",
+        "(a|a)*b",
+        "a{3}",
+        "a?b",
+        "a**",
+        r"\1",
+        ".*(?=a)",
+        "^.*.*.*x",
+        "^*",
+        "[[a]",
+        "[a&&b]",
+    ],
+)
+def test_patterns_that_may_take_longer(search: str) -> None:
+    assert not is_quick(search)
 
 
 def test_names_do_not_grow_without_end() -> None:
