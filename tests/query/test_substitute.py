@@ -90,7 +90,6 @@ def test_what_would_run_for_hours_does_not() -> None:
         "a(b)c",
         "",
         r"(^\w+)\.(.*)",
-        "[a-c-]",
     ],
 )
 def test_quick_patterns(search: str) -> None:
