@@ -24,12 +24,12 @@ class BenchError(Exception):
     """A measurement that could not be made."""
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
     """Poll ``condition``. Raises :class:`BenchError` with ``what`` when patience ends."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
-            raise BenchError(f"waited {PATIENCE:.0f} s for {what}")
+            raise BenchError(f"waited {patience:.0f} s for {what}")
         time.sleep(0.01)
 
 
@@ -39,12 +39,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * _TICK
 
 
-def resident_bytes(pid: int) -> int:
-    """VmRSS of a process."""
+def resident_bytes(pid: int, kind: str = "VmRSS") -> int:
+    """Resident memory of a process: VmRSS is what it has now, VmHWM the most that it ever had (proc(5))."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) << 10
-    raise BenchError(f"no VmRSS of process {pid}")
+    raise BenchError(f"no {kind} of process {pid}")
 
 
 class Daemon:
@@ -52,7 +52,7 @@ class Daemon:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._process: subprocess.Popen[bytes]
+        self._process: subprocess.Popen[bytes] | None = None
         self._addresses: dict[str, str] = {}
 
     def __enter__(self) -> Daemon:
@@ -64,6 +64,7 @@ class Daemon:
 
     @property
     def pid(self) -> int:
+        assert self._process is not None
         return self._process.pid
 
     def start(self) -> None:
@@ -76,6 +77,7 @@ class Daemon:
         until(self._ready, "the daemon to be ready")
 
     def _ready(self) -> bool:
+        assert self._process is not None
         if self._process.poll() is not None:
             raise BenchError(f"the daemon ended with {self._process.returncode}")
         try:
@@ -87,14 +89,20 @@ class Daemon:
 
     def kill(self) -> None:
         """End it as a crash would."""
+        if self._process is None:
+            return
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    @property
+    def graphite_port(self) -> int:
+        """Of the listener of lines, on 127.0.0.1."""
+        return int(self._addresses["graphite/tcp"].rpartition(":")[2])
+
     def connect(self) -> socket.socket:
         """A connection to the Graphite listener."""
-        host, port = self._addresses["graphite/tcp"].rsplit(":", 1)
-        return socket.create_connection((host, int(port)), PATIENCE)
+        return socket.create_connection(("127.0.0.1", self.graphite_port), PATIENCE)
 
     def send(self, parts: Iterable[bytes]) -> None:
         """Send over one connection; return when the daemon has read all and closed its side."""

@@ -184,7 +184,7 @@ class Reading:
             self.spent += time.thread_time_ns() - since
             return found
 
-        Context.fetch = fetch  # type: ignore[method-assign]
+        Context.fetch = fetch  # type: ignore[assignment, method-assign]
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -39,6 +39,7 @@ class Fleet:
 
     def __init__(self, series: int, host: str = "host") -> None:
         self.series = series
+        self.hosts = -(-series // METRICS)
         self.names = [
             b"collectd.%s%05d.plugin-%d.instance-total.gauge" % (host.encode(), *divmod(number, METRICS))
             for number in range(series)

@@ -1,126 +1,106 @@
-"""Other stores as processes of their own, tuned for bulk, with data in one directory and free ports of loopback."""
+"""ingestd and the stores beside it, each tuned for bulk, with its data below the ``data`` of its directory."""
 
 from __future__ import annotations
 
-import shutil
-import socket
+import json
 import subprocess
-import time
 import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from bench.daemon import PATIENCE, BenchError, cpu_seconds, until
+from bench.daemon import BenchError, Daemon, until
+from bench.peer import Peer, free_port, http_get
+from bench.streams import STEP, Stream
+from ingestd import __version__
 
 _RETENTION_DAYS: Final = 1
 _WHISPER_HEADER: Final = 16 + 12
 """Bytes of a whisper file's header with one archive."""
-_REST_SHARE: Final = 0.05
-"""Of a core: a process that takes less over a second has no work left."""
+_HOSTS: Final = 100
+"""Of which one query counts the points."""
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+def _package_version(package: str) -> str:
+    """Of a Debian package; "" where it did not come with one."""
+    try:
+        command = ["dpkg-query", "--show", "--showformat=${Version}", package]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
 
 
-class Peer:
-    """What all peers share: a process that listens for lines on ``port``; ends with the ``with`` block."""
+class Ingestd(Peer):
+    """``ingestd serve`` with its defaults."""
 
-    name = ""
-    program = ""
+    name = "ingestd"
+    journal = "journal"
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.port = _free_port()
-        self._process: subprocess.Popen[bytes]
+        super().__init__(directory)
+        self._daemon = Daemon(self.data)
 
     @classmethod
     def found(cls) -> bool:
-        return shutil.which(cls.program) is not None
+        return True
 
-    def command(self) -> list[str]:
-        """The command line; writes what configuration it needs."""
-        raise NotImplementedError
-
-    def flush(self) -> None:
-        """Return when all that was taken is in files."""
-        raise NotImplementedError
-
-    def points(self) -> int:
-        """Points of the benchmark that can be read."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Peer:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
+    @classmethod
+    def version(cls) -> str:
+        return __version__
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._daemon.pid
 
     def start(self) -> None:
-        """Start, and return once it takes connections."""
-        quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(self.command(), stdout=quiet, stderr=quiet, cwd=self.directory)
-        until(self._listens, f"{self.name} to listen")
-
-    def _listens(self) -> bool:
-        if self._process.poll() is not None:
-            raise BenchError(f"{self.name} ended with {self._process.returncode}")
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            return False
-        return True
+        self._daemon.start()
+        self.port = self._daemon.graphite_port
 
     def kill(self) -> None:
-        """End it as a crash would."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+        self._daemon.kill()
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+    def flush(self) -> None:
+        self._daemon.flush()
 
-    def rest(self) -> float:
-        """Wait until it works no more; when that was, by the monotonic clock, to a tenth of a second."""
-        deadline = time.monotonic() + PATIENCE
-        quiet, last = 0, time.monotonic()
-        before = cpu_seconds(self.pid)
-        while quiet < 10:
-            time.sleep(0.1)
-            now = cpu_seconds(self.pid)
-            # A tick is 10 ms: of a tenth of a second, less than one and a half of them are rest.
-            if now - before > max(0.015, 0.1 * _REST_SHARE):
-                quiet, last = 0, time.monotonic()
-            else:
-                quiet += 1
-            before = now
-            if time.monotonic() > deadline:
-                raise BenchError(f"waited {PATIENCE:.0f} s for {self.name} to have no work left")
-        return last
+    def accepted(self) -> int:
+        stored: int = self._daemon.status()["ledger"]["stored"]
+        return stored
+
+    def _render(self, target: str, first: int, last: int) -> list[dict[str, Any]]:
+        query = (("target", target), ("from", first - 1), ("until", last), ("now", last), ("format", "json"))
+        found: list[dict[str, Any]] = json.loads(self._daemon.get("/render", (*query, ("noNullPoints", "true"))))
+        return found
+
+    def points(self, stream: Stream) -> int:
+        """Counts the values that it answers, for some hosts at a time."""
+        found = 0
+        for host in range(0, stream.fleet.hosts, _HOSTS):
+            answer = self._render(f"collectd.host{host // _HOSTS:03d}??.*.*.*", stream.first, stream.last)
+            found += sum(len(series["datapoints"]) for series in answer)
+        return found
+
+    def sum_of(self, pattern: str, first: int, last: int) -> int:
+        (answer,) = self._render(f"sumSeries({pattern})", first, last)
+        return len(answer["datapoints"])
+
+    def find(self, pattern: str) -> int:
+        return len(json.loads(self._daemon.get("/metrics/find", (("query", pattern), ("format", "json")))))
 
 
 class VictoriaMetrics(Peer):
     name = "VictoriaMetrics"
     program = "victoria-metrics"
 
+    @classmethod
+    def version(cls) -> str:
+        return _package_version("victoria-metrics")
+
     def command(self) -> list[str]:
-        self._http = _free_port()
+        self._http = free_port()
         return [
             self.program,
-            f"-storageDataPath={self.directory / 'data'}",
+            f"-storageDataPath={self.data}",
             f"-graphiteListenAddr=127.0.0.1:{self.port}",
             f"-httpListenAddr=127.0.0.1:{self._http}",
             f"-retentionPeriod={_RETENTION_DAYS}d",
@@ -128,30 +108,89 @@ class VictoriaMetrics(Peer):
             "-search.latencyOffset=0s",
         ]
 
-    def _get(self, path: str, **query: str) -> bytes:
-        url = f"http://127.0.0.1:{self._http}{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
-            body: bytes = answer.read()
-            return body
+    def start(self) -> None:
+        super().start()
+        until(self._answers, f"{self.name} to answer")
+
+    def _answers(self) -> bool:
+        try:
+            return http_get(self._http, "/health") == b"OK"
+        except urllib.error.URLError:
+            return False
 
     def flush(self) -> None:
-        self._get("/internal/force_flush")
+        """A snapshot writes to files what is in memory; ``/internal/force_flush`` only lets it be found."""
+        made = json.loads(http_get(self._http, "/snapshot/create"))["snapshot"]
+        http_get(self._http, "/snapshot/delete", snapshot=made)
 
-    def points(self) -> int:
-        """Counts the values that it exports, a line of JSON a series."""
-        body = self._get("/api/v1/export/csv", format="__value__", match='{__name__=~"collectd.*"}')
+    def accepted(self) -> int:
+        for line in http_get(self._http, "/metrics").decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == 'vm_rows_inserted_total{type="graphite"}':
+                return int(value)
+        raise BenchError(f"{self.name} does not count its rows")
+
+    def points(self, stream: Stream) -> int:
+        """Counts the values that it exports, a line each."""
+        match = '{__name__=~"collectd.*"}'
+        body = http_get(
+            self._http, "/api/v1/export/csv", format="__value__", match=match, start=stream.first - 1, end=stream.last
+        )
         return body.count(b"\n")
 
+    def sum_of(self, pattern: str, first: int, last: int) -> int:
+        """Without its cache of answers: a dashboard asks for another window every time."""
+        query = f'sum({{__graphite__="{pattern}"}})'
+        body = http_get(
+            self._http, "/api/v1/query_range", query=query, start=first, end=last, step=f"{STEP}s", nocache=1
+        )
+        (answer,) = json.loads(body)["data"]["result"]
+        return len(answer["values"])
 
-class Carbon(Peer):
+    def find(self, pattern: str) -> int:
+        return len(json.loads(http_get(self._http, "/metrics/find", query=pattern, format="treejson")))
+
+
+class _Whisper(Peer):
+    """Keeps a whisper file a series."""
+
+    share = 9
+    retention = "10s:6h"
+
+    def write_schemas(self) -> Path:
+        """carbon's file of schemas: one archive."""
+        path = self.directory / "storage-schemas.conf"
+        path.write_text(f"[all]\npattern = .*\nretentions = {self.retention}\n")
+        return path
+
+    def flush(self) -> None:
+        """Its writer works until the cache is empty: then it rests."""
+
+    def points(self, stream: Stream) -> int:
+        """Counts slots with a time of the stream in all files (big-endian: uint32 time, float64 value)."""
+        slot = np.dtype([("time", ">u4"), ("value", ">f8")])
+        found = 0
+        for file in self.data.rglob("gauge.wsp"):
+            times = np.fromfile(file, slot, offset=_WHISPER_HEADER)["time"]
+            found += int(np.count_nonzero((times >= stream.first) & (times <= stream.last)))
+        return found
+
+
+class Carbon(_Whisper):
+    """carbon-cache without its limits of creates, updates and cache."""
+
     name = "carbon"
     program = "carbon-cache"
+
+    @classmethod
+    def version(cls) -> str:
+        return _package_version("graphite-carbon")
 
     def command(self) -> list[str]:
         lines = (
             "[cache]",
             f"STORAGE_DIR = {self.directory}",
-            f"LOCAL_DATA_DIR = {self.directory / 'data'}",
+            f"LOCAL_DATA_DIR = {self.data}",
             f"CONF_DIR = {self.directory}",
             f"LOG_DIR = {self.directory}",
             f"PID_DIR = {self.directory}",
@@ -162,9 +201,9 @@ class Carbon(Peer):
             "LINE_RECEIVER_INTERFACE = 127.0.0.1",
             f"LINE_RECEIVER_PORT = {self.port}",
             "PICKLE_RECEIVER_INTERFACE = 127.0.0.1",
-            f"PICKLE_RECEIVER_PORT = {_free_port()}",
+            f"PICKLE_RECEIVER_PORT = {free_port()}",
             "CACHE_QUERY_INTERFACE = 127.0.0.1",
-            f"CACHE_QUERY_PORT = {_free_port()}",
+            f"CACHE_QUERY_PORT = {free_port()}",
             "CARBON_METRIC_INTERVAL = 0",
             "LOG_UPDATES = False",
             "LOG_CREATES = False",
@@ -172,18 +211,62 @@ class Carbon(Peer):
         )
         config = self.directory / "carbon.conf"
         config.write_text("\n".join(lines) + "\n")
-        (self.directory / "storage-schemas.conf").write_text("[all]\npattern = .*\nretentions = 10s:6h\n")
+        self.write_schemas()
         (self.directory / "carbon-cache-a.pid").unlink(missing_ok=True)
         return [self.program, f"--config={config}", "--nodaemon", "start"]
 
-    def flush(self) -> None:
-        """Its writer works until the cache is empty: then it rests."""
 
-    def points(self) -> int:
-        """Counts slots with a time in all whisper files (big-endian: uint32 time, float64 value)."""
-        slot = np.dtype([("time", ">u4"), ("value", ">f8")])
-        files = (self.directory / "data").rglob("*.wsp")
-        return sum(int(np.count_nonzero(np.fromfile(f, slot, offset=_WHISPER_HEADER)["time"])) for f in files)
+class GoCarbon(_Whisper):
+    """go-carbon without limits of updates and cache, two writers, its index of names in memory."""
+
+    name = "go-carbon"
+    program = "go-carbon"
+    share = 1
+
+    @classmethod
+    def version(cls) -> str:
+        found = subprocess.run([cls.program, "-version"], capture_output=True, text=True, check=False).stdout.split()
+        return found[-1] if found else ""
+
+    def command(self) -> list[str]:
+        self._http = free_port()
+        sections: dict[str, dict[str, object]] = {
+            "common": {"user": "", "metric-interval": "1h0m0s", "max-cpu": 2},
+            "whisper": {
+                "data-dir": str(self.data),
+                "schemas-file": str(self.write_schemas()),
+                "workers": 2,
+                "max-updates-per-second": 0,
+                "enabled": True,
+            },
+            "cache": {"max-size": 0, "write-strategy": "noop"},
+            "udp": {"enabled": False},
+            "tcp": {"listen": f"127.0.0.1:{self.port}", "enabled": True},
+            "pickle": {"enabled": False},
+            "carbonlink": {"enabled": False},
+            "grpc": {"enabled": False},
+            "carbonserver": {
+                "listen": f"127.0.0.1:{self._http}",
+                "enabled": True,
+                "scan-frequency": "2s",
+                "trie-index": True,
+                "find-cache-enabled": False,
+                "max-globs": 10_000_000,
+                "max-metrics-globbed": 10_000_000,
+            },
+        }
+        lines = []
+        for section, settings in sections.items():
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
+        lines += ["[[logging]]", 'logger = ""', f"file = {json.dumps(str(self.directory / 'log'))}", 'level = "error"']
+        self.data.mkdir(exist_ok=True)
+        config = self.directory / "go-carbon.conf"
+        config.write_text("\n".join(lines) + "\n")
+        return [self.program, f"-config={config}"]
+
+    def find(self, pattern: str) -> int:
+        (answer,) = json.loads(http_get(self._http, "/metrics/find/", query=pattern, format="json"))["metrics"]
+        return len(answer)
 
 
-PEERS: Final[tuple[type[Peer], ...]] = (VictoriaMetrics, Carbon)
+PEERS: Final[tuple[type[Peer], ...]] = (Ingestd, VictoriaMetrics, GoCarbon, Carbon)
