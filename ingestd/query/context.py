@@ -12,7 +12,7 @@ import numpy as np
 from ingestd.points import Rows
 from ingestd.query.grid import Label, Reader, SeriesList, from_rows
 from ingestd.query.limits import QueryError, QueryLimits, charge
-from ingestd.query.parse import Node
+from ingestd.query.parse import Node, parse
 from ingestd.query.trace import Explainer, Trace
 
 PROBE = 64
@@ -148,6 +148,8 @@ class Context:
     tz: tzinfo
     x_files_factor: float
     evaluate: Callable[[Context, Node], SeriesList]
+    inside: int = 0
+    """Targets around this one: functions that make a target and evaluate it."""
 
     @property
     def now(self) -> int:
@@ -171,6 +173,12 @@ class Context:
         if start >= until:
             raise QueryError(f"the shifted time range {start} to {until} is empty")
         return replace(self, start=start, until=until)
+
+    def evaluate_text(self, target: str) -> SeriesList:
+        """The series of a target that a function has made. The deeper such targets lie, the less deep each may be."""
+        inner = replace(self, inside=self.inside + 1)
+        limits = replace(self.limits, depth=self.limits.depth >> inner.inside)
+        return inner.evaluate(inner, parse(target, limits))
 
     def charge(self, rows: int, points: int) -> None:
         """Books what a function is about to make: ``rows`` series of ``points`` points each."""

@@ -177,6 +177,28 @@ def summaries(series: SeriesList, name: str) -> Values:
     return out
 
 
+def percentile(values: Values, n: float, interpolate: bool = False) -> Values:
+    """The n-th percentile over the last axis: float64[...], NaN where there is nothing.
+
+    The rank is n / 100 of one more than the number of values, as in NIST's handbook, rounded up unless the result is
+    to be between two values. Beyond the last value it is the last; a negative rank counts from there.
+    """
+    ordered = np.sort(values, axis=-1)
+    count = known(values)
+    exact = n / 100 * (count + 1)
+    rank = np.trunc(exact)
+    fraction = exact - rank
+    if not interpolate:
+        rank += np.ceil(fraction)
+    last = np.maximum(count - 1, 0)
+    at = np.where(rank < 0, count + rank - 1, rank - 1)
+    out = _at(ordered, np.clip(at, 0, last).astype(np.intp))
+    if not interpolate:
+        return out
+    following = _at(ordered, np.clip(np.where(rank < 0, count + rank, rank), 0, last).astype(np.intp))
+    return np.asarray(out + fraction * (following - out))
+
+
 def across(rows: Values, name: str, x_files_factor: float) -> Values:
     """Rows float64[n, points] to one, float64[points], by the aggregation of that name; NaN where too few are known.
 

@@ -1,17 +1,16 @@
 """The functions of the query language, by topic. Importing this registers them all."""
 
-from ingestd.query.functions import alias, buckets, combine, sorting, special, transform, windows
+from ingestd.query.functions import (  # noqa: F401 - imported to register what they hold
+    alias,
+    buckets,
+    combine,
+    grouping,
+    ratios,
+    sorting,
+    special,
+    transform,
+    windows,
+)
 from ingestd.query.functions.registry import FUNCTIONS, Function, lookup
 
-__all__ = [
-    "FUNCTIONS",
-    "Function",
-    "alias",
-    "buckets",
-    "combine",
-    "lookup",
-    "sorting",
-    "special",
-    "transform",
-    "windows",
-]
+__all__ = ["FUNCTIONS", "Function", "lookup"]

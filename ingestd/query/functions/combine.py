@@ -2,39 +2,151 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from ingestd.points import Values
 from ingestd.query.context import Invocation
-from ingestd.query.functions.registry import SERIES_LIST, SERIES_LISTS, function, optional
+from ingestd.query.functions.registry import (
+    AGG_FUNC,
+    BOOLEAN,
+    FLOAT,
+    SERIES,
+    SERIES_LIST,
+    SERIES_LISTS,
+    Param,
+    function,
+    optional,
+)
+from ingestd.query.functions.special import line
+from ingestd.query.functions.together import Places, common_tags, expressions, wrapped, zipped
 from ingestd.query.grid import Grid, Label, SeriesList, concatenate, single
-from ingestd.query.reduce import across, reduce_buckets, reducer
+from ingestd.query.limits import QueryError
+from ingestd.query.reduce import across, enough, known, percentile, reducer
+
+PIECE: Final = 1 << 19
+"""Points of small groups that are reduced at a time: 4 MB stay in the cache."""
+WHOLE: Final = ("sum", "total", "min", "max", "diff", "last", "current")
+"""Aggregations that make integers of integers."""
+FEW: Final = 4
+"""Fewer groups of one size than these are reduced one by one: large ones have kernels of their own."""
 
 
 @function("sumSeries", "sum", group="Combine", params=(SERIES_LISTS,), aggregator=True)
 def sum_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
     """The sum of all series, point by point."""
-    return aggregate(call, concatenate(series_lists), "sum")
+    return aggregated(call, concatenate(series_lists), "sum")
 
 
 @function("averageSeries", "avg", group="Combine", params=(SERIES_LISTS,), aggregator=True)
 def average_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
     """The mean of all series, point by point."""
-    return aggregate(call, concatenate(series_lists), "average")
+    return aggregated(call, concatenate(series_lists), "average")
 
 
 @function("maxSeries", group="Combine", params=(SERIES_LISTS,), aggregator=True)
 def max_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
     """The largest value of all series at each point."""
-    return aggregate(call, concatenate(series_lists), "max")
+    return aggregated(call, concatenate(series_lists), "max")
 
 
 @function("minSeries", group="Combine", params=(SERIES_LISTS,), aggregator=True)
 def min_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
     """The smallest value of all series at each point."""
-    return aggregate(call, concatenate(series_lists), "min")
+    return aggregated(call, concatenate(series_lists), "min")
+
+
+@function("diffSeries", group="Combine", params=(SERIES_LISTS,), aggregator=True)
+def diff_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """The first series less all others; where it has no value, the next one that has takes its place."""
+    return aggregated(call, concatenate(series_lists), "diff")
+
+
+@function("stddevSeries", group="Combine", params=(SERIES_LISTS,), aggregator=True)
+def stddev_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """The standard deviation (of the population) of all series at each point."""
+    return aggregated(call, concatenate(series_lists), "stddev")
+
+
+@function("rangeOfSeries", group="Combine", params=(SERIES_LISTS,), aggregator=True)
+def range_of_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """The largest value less the smallest of all series at each point."""
+    return aggregated(call, concatenate(series_lists), "rangeOf")
+
+
+@function("multiplySeries", group="Combine", params=(SERIES_LISTS,), aggregator=True)
+def multiply_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """The product of all series, none where one has no value. A single series stays what it is, its name included."""
+    if len(series_lists) == 1 and len(series_lists[0]) == 1:
+        return series_lists[0]
+    return aggregated(call, concatenate(series_lists), "multiply")
+
+
+@function("aggregate", group="Combine", params=(SERIES, Param("func", AGG_FUNC), optional("xFilesFactor", FLOAT)))
+def aggregate(call: Invocation, series: SeriesList, func: str, x_files_factor: float | None) -> SeriesList:
+    """One series whose every point is ``func`` over those of all; none where too few are known."""
+    return aggregated(call, series, func, x_files_factor)
+
+
+@function(
+    "countSeries", group="Combine", params=(optional("seriesLists", SERIES_LIST, multiple=True),), aggregator=True
+)
+def count_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """How many series there are, at each point."""
+    context = call.context
+    if not series_lists:
+        return line(context, 0.0, Label("0", "countSeries()", {"name": "0"}, ints=True))
+    series = concatenate(series_lists)
+    if not series:
+        return SeriesList()
+    label = wrapped(context, f"countSeries({expressions(series.labels)})")
+    label.ints = True
+    start, end, step, matrix = zipped(context, series)
+    return single(label, start, end, step, np.full(matrix.shape[1], float(len(series))))
+
+
+@function(
+    "powSeries",
+    group="Combine",
+    params=(Param("seriesList", SERIES_LIST, multiple=True, keyword="seriesLists"),),
+    aggregator=True,
+)
+def pow_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
+    """The first series to the power of the second, that to the power of the third, ...; none where one is none."""
+    series = concatenate(series_lists)
+    if not series:
+        return SeriesList()
+    label = wrapped(call.context, f"powSeries({','.join(str(label.name) for label in series.labels)})")
+    start, end, step, matrix = zipped(call.context, series)
+    values = matrix[0]
+    for row in matrix[1:]:
+        values = power(values, row)
+    return single(label, start, end, step, values)
+
+
+def power(base: Values, exponent: Values) -> Values:
+    """``base ** exponent``; NaN where one of them is, or where the result is no finite real number but they are."""
+    out = np.power(base, exponent)
+    lost = np.isnan(base) | np.isnan(exponent) | (np.isinf(out) & np.isfinite(base) & np.isfinite(exponent))
+    return np.where(lost, np.nan, out)
+
+
+@function(
+    "percentileOfSeries",
+    group="Combine",
+    params=(SERIES, Param("n", FLOAT), optional("interpolate", BOOLEAN, False)),
+)
+def percentile_of_series(call: Invocation, series: SeriesList, n: float, interpolate: bool) -> SeriesList:
+    """The n-th percentile of all series at each point: one of their values unless ``interpolate``."""
+    if n <= 0:
+        raise QueryError("The requested percent is required to be greater than 0")
+    if not series:
+        return SeriesList()
+    label = wrapped(call.context, f"percentileOfSeries({series.labels[0].path_expression},{n:g})")
+    start, end, step, matrix = zipped(call.context, series)
+    return single(label, start, end, step, percentile(matrix.T, n, interpolate))
 
 
 @function("group", group="Combine", params=(optional("seriesLists", SERIES_LIST, multiple=True),))
@@ -43,70 +155,112 @@ def group(call: Invocation, *series_lists: SeriesList) -> SeriesList:
     return concatenate(series_lists)
 
 
-def aggregate(call: Invocation, series: SeriesList, func: str, x_files_factor: float | None = None) -> SeriesList:
+def aggregated(call: Invocation, series: SeriesList, func: str, x_files_factor: float | None = None) -> SeriesList:
     """One series whose every point is ``func`` over the points of all; none of no series.
 
     The result is named after the path expressions, keeps the tags that all have in common and adds ``aggregatedBy``.
+    ``func`` may have ``Series`` behind it. Raises :class:`QueryError`.
     """
-    func = func.removesuffix("Series")
-    reducer(func)
+    func = agg_func(func)
     if not series:
         return SeriesList()
-    start, end, step, matrix = zipped(call, series)
     factor = call.context.x_files_factor if x_files_factor is None else x_files_factor
-    values = across(matrix, func, factor)
-    labels = series.labels
-    name = f"{func}Series({','.join(dict.fromkeys(label.path_expression for label in labels))})"
+    start, end, step, matrix = zipped(call.context, series)
+    label = aggregated_label(series.labels, func, factor)
+    return single(label, start, end, step, across(matrix, func, factor))
+
+
+def agg_func(name: str) -> str:
+    """The aggregation that is meant by ``name``, without ``Series`` behind it. Raises :class:`QueryError`."""
+    func = name.removesuffix("Series")
+    try:
+        reducer(func)
+    except QueryError:
+        raise QueryError(f"Unsupported aggregation function: {name}") from None
+    return func
+
+
+def aggregated_label(labels: list[Label], func: str, factor: float) -> Label:
+    """The label of the series that ``func`` makes of series with these labels."""
+    name = f"{func}Series({expressions(labels)})"
     tags = common_tags(labels)
     tags.setdefault("name", name)
     tags["aggregatedBy"] = func
-    ints = func == "count" or (func not in ("average", "avg", "multiply") and all(label.ints for label in labels))
-    return single(Label(name, name, tags, x_files_factor=factor, ints=ints), start, end, step, values)
+    ints = func == "count" or (func in WHOLE and all(label.ints for label in labels))
+    return Label(name, name, tags, x_files_factor=factor, ints=ints)
 
 
-def common_tags(labels: list[Label]) -> dict[str, str]:
-    """The tags that have one value in all labels."""
-    shared = dict(labels[0].tags)
-    for label in labels:
-        if not shared:
-            break
-        tags = label.tags
-        for tag in [tag for tag, value in shared.items() if tags.get(tag) != value]:
-            del shared[tag]
-    return shared
+def aggregated_groups(
+    call: Invocation, series: SeriesList, func: str, groups: Sequence[Places], x_files_factor: float | None = None
+) -> SeriesList:
+    """What :func:`aggregated` makes of each group, in the order of the groups, which are not empty.
 
-
-def zipped(call: Invocation, series: SeriesList) -> tuple[int, int, int, Values]:
-    """All series in rows of one step: start, end, step, and float64[n, points] padded with NaN.
-
-    The step is the least common multiple, to which each series is consolidated in its own manner. Rows are then laid
-    together by index, not by time, as graphite-web does: a series that starts later is shifted to the left.
+    Groups of one size that lie in one grid are reduced together, as a cube.
     """
-    grids = series.grids
-    step = math.lcm(*(grid.step for grid in grids))
-    start = min(grid.start for grid in grids)
-    end = max(grid.end for grid in grids)
-    end -= (end - start) % step
-    if len(grids) == 1:
-        return start, end, step, grids[0].values
-    shaped = [stepped(grid, step) for grid in grids]
-    width = max(values.shape[1] for values in shaped)
-    call.context.charge(len(series), width)
-    matrix = np.full((len(series), width), np.nan)
-    for grid, values in zip(grids, shaped, strict=True):
-        matrix[grid.places, : values.shape[1]] = values
-    return start, end, step, matrix
+    func = agg_func(func)
+    context = call.context
+    factor = context.x_files_factor if x_files_factor is None else x_files_factor
+    labels = series.labels
+    out: list[SeriesList] = []
+    order: list[Places] = []
+    for grid, chosen in _by_grid(series, groups):
+        if grid is None:
+            for number in chosen:
+                out.append(aggregated(call, series.pick(groups[number]), func, factor))
+                order.append(np.array([number]))
+            continue
+        context.charge(len(chosen), grid.values.shape[1])
+        rows = np.searchsorted(grid.places, np.concatenate([groups[number] for number in chosen]))
+        values = reduced_groups(grid.values, rows, np.array([len(groups[number]) for number in chosen]), func, factor)
+        made = [aggregated_label([labels[at] for at in groups[number].tolist()], func, factor) for number in chosen]
+        window = grid.start, grid.end - (grid.end - grid.start) % grid.step, grid.step
+        out.append(SeriesList([Grid(*window, values, made, np.arange(len(chosen)))]))
+        order.append(np.array(chosen))
+    if not out:
+        return SeriesList()
+    return concatenate(out).pick(np.argsort(np.concatenate(order)))
 
 
-def stepped(grid: Grid, step: int) -> Values:
-    """The grid's values consolidated to ``step``, a multiple of its own."""
-    size = step // grid.step
-    if size == 1:
-        return grid.values
-    out = np.empty((len(grid.labels), -(-grid.values.shape[1] // size)))
-    manners = [label.consolidation_func for label in grid.labels]
-    factors = np.array([[label.x_files_factor] for label in grid.labels])
-    for manner in set(manners):
-        rows = np.array([each == manner for each in manners])
-        out[rows] = reduce_buckets(grid.values[rows], size, manner, factors[rows])
+def _by_grid(series: SeriesList, groups: Sequence[Places]) -> list[tuple[Grid | None, list[int]]]:
+    """The numbers of the groups that lie in one grid by grid, and of those that lie in several."""
+    number_of = np.empty(len(series), np.intp)
+    for number, grid in enumerate(series.grids):
+        number_of[grid.places] = number
+    found: dict[int, list[int]] = {}
+    for at, group_places in enumerate(groups):
+        numbers = number_of[group_places]
+        whole = bool(np.all(numbers == numbers[0])) and series.grids[numbers[0]].step > 0
+        found.setdefault(int(numbers[0]) if whole else -1, []).append(at)
+    return [(None if number < 0 else series.grids[number], chosen) for number, chosen in found.items()]
+
+
+def reduced_groups(values: Values, rows: Places, sizes: Places, func: str, x_files_factor: float) -> Values:
+    """Groups of rows to one row each: float64[groups, points].
+
+    ``rows`` are those of all groups in turn, ``sizes`` how many each has, none of them 0.
+    """
+    reduce = reducer(func)
+    points = values.shape[1]
+    out = np.empty((len(sizes), points))
+    firsts = np.cumsum(sizes) - sizes
+    for size in np.unique(sizes).tolist():
+        groups = np.flatnonzero(sizes == size)
+        if len(groups) < FEW:
+            for number in groups.tolist():
+                chosen = rows[firsts[number] : firsts[number] + size]
+                out[number] = across(_taken(values, chosen), func, x_files_factor)
+            continue
+        piece = max(PIECE // max(size * points, 1), 1)
+        for at in range(0, len(groups), piece):
+            some = groups[at : at + piece]
+            cube = values[rows[firsts[some][:, np.newaxis] + np.arange(size)]].transpose(0, 2, 1)
+            out[some] = np.where(enough(known(cube), size, x_files_factor), reduce(cube, size), np.nan)
     return out
+
+
+def _taken(values: Values, rows: Places) -> Values:
+    """``values[rows]``, a view where the rows follow one another."""
+    first = int(rows[0])
+    if np.array_equal(rows, np.arange(first, first + len(rows))):
+        return values[first : first + len(rows)]
+    return values[rows]

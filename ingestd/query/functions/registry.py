@@ -67,6 +67,10 @@ def _integer(value: Argument) -> Argument:
     return int(value)
 
 
+def _node(value: Argument) -> Argument:
+    return int(value) if isinstance(value, float) and value.is_integer() else _integer(value)
+
+
 def _int_or_inf(value: Argument) -> Argument:
     if isinstance(value, float):
         return value
@@ -103,7 +107,7 @@ INTERVAL: Final = ParamType("interval", _interval)
 DATE: Final = ParamType("date", _scalar)
 BOOLEAN: Final = ParamType("boolean", _boolean)
 STRING: Final = ParamType("string", _scalar)
-NODE: Final = ParamType("node", _integer)
+NODE: Final = ParamType("node", _node)
 TAG: Final = ParamType("tag", _scalar)
 NODE_OR_TAG: Final = ParamType("nodeOrTag", _scalar)
 ANY: Final = ParamType("any", _any)

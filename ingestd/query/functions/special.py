@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ingestd.query.context import Invocation, path_tags
+from ingestd.query.context import Context, Invocation, path_tags
 from ingestd.query.functions.registry import FLOAT, Param, function
 from ingestd.query.grid import Label, SeriesList, single
 from ingestd.query.limits import QueryError
@@ -13,10 +13,14 @@ from ingestd.query.limits import QueryError
 @function("constantLine", group="Special", params=(Param("value", FLOAT),))
 def constant_line(call: Invocation, value: float) -> SeriesList:
     """Three points of one value: at the beginning, the middle and the end of the request's window."""
-    context = call.context
+    name = str(value)
+    return line(call.context, value, Label(name, f"constantLine({name})", path_tags(name)))
+
+
+def line(context: Context, value: float, label: Label) -> SeriesList:
+    """A series of three equal points, at the beginning, the middle and the end of the request's window."""
     step = (context.until - context.start) // 2
     if step < 1:
-        raise QueryError("constantLine needs a time range of two seconds")
-    name = str(value)
-    label = Label(name, f"constantLine({name})", path_tags(name), x_files_factor=context.x_files_factor)
+        raise QueryError("a constant line needs a time range of two seconds")
+    label.x_files_factor = context.x_files_factor
     return single(label, context.start, context.until, step, np.full(3, value))
