@@ -143,6 +143,9 @@ REDUCERS: Final[dict[str, Reducer]] = {
 }
 """The names that functions take; /functions lists them as options."""
 
+WHOLE: Final = ("sum", "total", "min", "max", "diff", "last", "current", "count")
+"""Aggregations that make integers of integers."""
+
 CONSOLIDATORS: Final[dict[str, Reducer]] = {
     "sum": _sum,
     "average": _average,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from typing import Final, cast
 
+import numpy as np
+
 from ingestd.query.context import Invocation
-from ingestd.query.functions.registry import NODE_OR_TAG, SERIES, STRING, Param, function
+from ingestd.query.functions.registry import INTEGER, NODE_OR_TAG, SERIES, STRING, Param, function, optional
 from ingestd.query.grid import Label, SeriesList
 from ingestd.query.limits import QueryError, QueryLimits
 from ingestd.query.parse import Scalar, first_path
+from ingestd.query.reduce import REDUCERS, WHOLE, summaries
 from ingestd.query.substitute import Substitution
+from ingestd.query.units import SYSTEMS, with_unit
 
 _WORD: Final = r"[A-Za-z0-9_*?\[\]!:;@%+#$&/<>^`~-]+"
 WRAPPED: Final = re.compile(
@@ -19,6 +25,9 @@ WRAPPED: Final = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 """``f(g(a.b,1),"x")``: most names that end in a parenthesis. The parser finds the same path, ten times slower."""
+
+FORMAT: Final = re.compile(r"%(?:%|[#0 +-]{0,5}\d{0,3}(?:\.\d{0,3})?[hlL]?[diouxXeEfFgGrsa])", re.ASCII)
+"""What ``%`` of Python formats a number with, up to 999 characters of it."""
 
 
 @function("alias", group="Alias", params=(SERIES, Param("newName", STRING)))
@@ -48,6 +57,118 @@ def alias_sub(call: Invocation, series: SeriesList, search: Scalar, replace: Sca
         if not isinstance(label.name, str):
             raise QueryError("aliasSub: a series' name is a number")
         label.name = substitute(label.name)
+    return series
+
+
+@function("aliasByTags", group="Alias", params=(SERIES, Param("tags", NODE_OR_TAG, multiple=True)))
+def alias_by_tags(call: Invocation, series: SeriesList, *tags: Scalar) -> SeriesList:
+    """Shows of each series the values of these tags, or nodes of its path: another name of aliasByNode."""
+    return alias_by_node(call, series, *tags)
+
+
+@function("aliasByMetric", group="Alias", params=(SERIES,))
+def alias_by_metric(call: Invocation, series: SeriesList) -> SeriesList:
+    """Shows the last node of each series' path."""
+    for label in series.labels:
+        label.name = nodes_of(str(label.name))[-1].partition(",")[0]
+    return series
+
+
+def nodes_of(name: str) -> list[str]:
+    """The nodes of what stands between the last opening and the first closing parenthesis of a name."""
+    closing = name.find(")")
+    return name[name.rfind("(") + 1 : closing if closing >= 0 else None].split(".")
+
+
+@function(
+    "aliasQuery",
+    group="Alias",
+    params=(SERIES, Param("search", STRING), Param("replace", STRING), Param("newName", STRING)),
+)
+def alias_query(call: Invocation, series: SeriesList, search: Scalar, replace: Scalar, new_name: Scalar) -> SeriesList:
+    """Shows the last value of another series in the format ``newName``, which is one of C such as ``"%d MHz"``.
+
+    The other series is the target that a name becomes when ``replace`` takes the place of what ``search`` matches.
+    """
+    if not isinstance(search, str) or not isinstance(replace, str) or not isinstance(new_name, str):
+        raise QueryError("aliasQuery: the pattern, the replacement and the name must be strings")
+    substitute = Substitution(search, replace)
+    if sum(text != "%%" for text in FORMAT.findall(new_name)) != 1 or "%" in FORMAT.sub("", new_name):
+        raise QueryError(f"aliasQuery: {new_name[:80]!r} must hold one format of a number")
+    for label in series.labels:
+        query = substitute(str(label.name))
+        found = call.context.evaluate_text(query).series()
+        if not found:
+            raise QueryError(f"No series found with query: {query}")
+        values = found[0].values[~np.isnan(found[0].values)]
+        if not len(values):
+            raise QueryError(f"Cannot get last value of series: {found[0].name}")
+        try:
+            label.name = new_name % (int(values[-1]) if found[0].ints else float(values[-1]))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise QueryError(f"aliasQuery: {new_name[:80]!r} is no format of the number {values[-1]}") from error
+    return series
+
+
+@function(
+    "legendValue",
+    group="Alias",
+    params=(
+        SERIES,
+        optional(
+            "valuesTypes",
+            STRING,
+            multiple=True,
+            options=(*REDUCERS, *(f"{name}Series" for name in REDUCERS), "si", "binary"),
+            keyword="valueTypes",
+        ),
+    ),
+)
+def legend_value(call: Invocation, series: SeriesList, *kinds: Scalar) -> SeriesList:
+    """Appends aggregations of its values to each name: ``avg``, ``max``, ..., with the last argument ``si`` or
+    ``binary`` in columns and with the units of that system.
+    """
+    system = kinds[-1] if kinds and kinds[-1] in SYSTEMS else None
+    for kind in kinds if system is None else kinds[:-1]:
+        numbers = summaries(series, str(kind)).tolist() if kind in REDUCERS else [None] * len(series)
+        for label, number in zip(series.labels, numbers, strict=True):
+            if system is None:
+                label.name = f"{label.name} ({kind}: {_number(number, label.ints and kind in WHOLE)})"
+            else:
+                label.name = f"{label.name!s:<20}{kind!s:<5}{_number(number, False, str(system)):<10}"
+    return series
+
+
+def _number(number: float | None, whole: bool, system: str = "") -> str:
+    if number is None:
+        return "(?)"
+    if math.isnan(number):
+        return "None"
+    if system:
+        return "{:.2f}{}".format(*with_unit(number, system))
+    return str(int(number)) if whole and math.isfinite(number) else str(number)
+
+
+@function("upper", group="Alias", params=(SERIES, optional("pos", INTEGER, multiple=True)))
+def upper(call: Invocation, series: SeriesList, *positions: int) -> SeriesList:
+    """Capitals in each name: all letters, or those at these positions; negative ones count from the end."""
+    return _letters(series, str.upper, positions)
+
+
+@function("lower", group="Alias", params=(SERIES, optional("pos", INTEGER, multiple=True)))
+def lower(call: Invocation, series: SeriesList, *positions: int) -> SeriesList:
+    """Small letters in each name: all, or those at these positions; negative ones count from the end."""
+    return _letters(series, str.lower, positions)
+
+
+def _letters(series: SeriesList, change: Callable[[str], str], positions: tuple[int, ...]) -> SeriesList:
+    for label in series.labels:
+        name = str(label.name)
+        letters = list(name)
+        for at in positions:
+            if -len(letters) <= at < len(letters):
+                letters[at] = change(letters[at])
+        label.name = "".join(letters) if positions else change(name)
     return series
 
 

@@ -24,12 +24,10 @@ from ingestd.query.functions.special import line
 from ingestd.query.functions.together import Places, common_tags, expressions, wrapped, zipped
 from ingestd.query.grid import Grid, Label, SeriesList, concatenate, single
 from ingestd.query.limits import QueryError
-from ingestd.query.reduce import across, enough, known, percentile, reducer
+from ingestd.query.reduce import WHOLE, across, enough, known, percentile, reducer
 
 PIECE: Final = 1 << 19
 """Points of small groups that are reduced at a time: 4 MB stay in the cache."""
-WHOLE: Final = ("sum", "total", "min", "max", "diff", "last", "current")
-"""Aggregations that make integers of integers."""
 FEW: Final = 4
 """Fewer groups of one size than these are reduced one by one: large ones have kernels of their own."""
 
