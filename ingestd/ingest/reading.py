@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from ingestd.ingest.connection import NOTHING, READ_SIZE, Connection, receive_all
+from ingestd.ingest.connection import LARGEST_READ, NOTHING, READ_SIZE, Connection, receive_all, usual
 from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.senders import Crowd, Part
 from ingestd.points import Parsed
@@ -19,6 +19,8 @@ _MUCH: Final = 16 * 1024
 64 KiB, so whoever waits for it to open is among them."""
 _CROWD: Final = 256
 """Connections whose lines are parsed as one."""
+_FEW: Final = LARGEST_READ // READ_SIZE
+"""Connections up to which each may bring more than usual when they are read together."""
 _LF: Final = 10
 
 
@@ -58,7 +60,7 @@ class Reader:
         self._limit = limit
         self._keeper = keeper
         self._lines = lines
-        self._buffer = memoryview(bytearray(2 * READ_SIZE))
+        self._buffer = memoryview(bytearray(LARGEST_READ + READ_SIZE if lines else 2 * READ_SIZE))
         self.unread: list[Connection] = []
         """Connections that can be read and found the turn spent: the first of the next one."""
 
@@ -98,7 +100,10 @@ class Reader:
                 self.unread += connections[done:]
                 break
             crowd = connections[done : done + _CROWD]
-            sizes = receive_all([c.number for c in crowd], self._buffer, READ_SIZE)
+            each = READ_SIZE
+            if len(crowd) <= _FEW:
+                each = max(each, min(LARGEST_READ // len(crowd), *[connection.size for connection in crowd]))
+            sizes = receive_all([c.number for c in crowd], self._buffer, each)
             much = much or max(sizes) >= _MUCH
             total += self._take_crowd(crowd, sizes)
             done += len(sizes)
@@ -130,7 +135,10 @@ class Reader:
             at = end
         pieces.append(bytes(buffer[run:at]))
         pieces = [piece for piece in pieces if piece]
-        self._hand_over(senders, pieces[0] if len(pieces) == 1 else b"".join(pieces), ends)
+        fine = self._hand_over(senders, pieces[0] if len(pieces) == 1 else b"".join(pieces), ends)
+        if len(crowd) <= _FEW:
+            for connection, size in zip(crowd, sizes, strict=False):
+                connection.learn(size, usual=fine)
         for connection in ended:
             self._keeper.close(connection)
         return at
@@ -143,6 +151,8 @@ class Reader:
             whole = self._feed(connection, bytes(self._buffer[:size]))
             if whole:
                 parts.append(self._parse_one(connection, whole))
+                if self._lines:
+                    connection.learn(size, usual=usual(parts[-1][0], size))
         if end or connection.splitter.broken:
             # Who sees the end sees the points.
             self._accept(parts)
@@ -171,10 +181,13 @@ class Reader:
         self._keeper.judge(connection, parsed)
         return parsed, connection.source
 
-    def _hand_over(self, senders: list[Connection], lines: bytes, ends: list[int]) -> None:
-        """Parse and accept as one the lines of many; apart where any line is no point, for whose would it be?"""
+    def _hand_over(self, senders: list[Connection], lines: bytes, ends: list[int]) -> bool:
+        """Parse and accept as one the lines of many; apart where any line is no point, for whose would it be?
+
+        Return whether they were :func:`~ingestd.ingest.connection.usual`.
+        """
         if not lines:
-            return
+            return False
         parsed = self._parse(lines)
         parts: list[Part] = []
         if len(senders) == 1:
@@ -188,3 +201,4 @@ class Reader:
                 if start < end:
                     parts.append(self._parse_one(connection, lines[start:end]))
         self._accept(parts)
+        return usual(parsed, len(lines))
