@@ -190,7 +190,9 @@ def _shared_nodes(rows: list[bytes]) -> tuple[NDArray[np.uint16], NDArray[np.uin
         width = max(map(len, rows[done:guess])) + 1
         until = min(guess, done + max(1, _CELLS // width))
         first = max(0, done - 1)
-        piece = np.array(rows[first:until], dtype=f"S{width}").view(np.uint8).reshape(until - first, width)
+        # The matrix is padded with NULs; those within names are given a byte that no UTF-8 has.
+        texts = [row.replace(b"\0", b"\xff") if b"\0" in row else row for row in rows[first:until]]
+        piece = np.array(texts, dtype=f"S{width}").view(np.uint8).reshape(until - first, width)
         dots = piece == _DOT
         depths[first:until] = dots.sum(axis=1) + 1
         above, below = piece[:-1], piece[1:]

@@ -66,6 +66,14 @@ def test_its_limits_are_those_of_the_reference(names, asked, limit):
         assert answers(globs, pattern) == reference(globs, pattern)
 
 
+def test_a_name_that_goes_on_with_a_nul_is_another_one():
+    names = ["é.a", "é\0", "é\0.a", "é\0\0", "a"]
+    _, globs = named(names, 100)
+    for pattern in [*names, "*", "é*", "é\0.*"]:
+        assert answers(globs, pattern) == reference(globs, pattern)
+    assert [path for _, path, _ in globs.find_matches("é*", True)] == ["é\0", "é\0\0"]
+
+
 def test_many_hosts_of_which_some_lack_a_metric():
     names = [
         f"c.h{host:04d}.{metric}.{value}"
