@@ -14,6 +14,7 @@ KERNELS = (
     "load",
     "reads",
     "ring",
+    "rows",
     "seal",
     "sums",
     "table",

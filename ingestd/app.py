@@ -221,6 +221,7 @@ class Daemon:
             query_limits=QueryLimits(
                 series=limits.query_series,
                 points=limits.query_points,
+                scanned=limits.query_scanned,
                 patterns=limits.query_patterns,
                 calls=limits.query_calls,
                 depth=limits.query_depth,

@@ -248,6 +248,9 @@ class Limits(_Table):
     in_flight: Size = Field(64 << 20, ge=1 << 20, description="Bytes accepted, not yet journalled, that pause reading.")
     query_series: int = Field(100_000, ge=1, description="Series of a request: 0.5 KB each in every function.")
     query_points: int = Field(20_000_000, ge=1, description="Points of a request: 160 MB a copy.")
+    query_scanned: int = Field(
+        1_000_000_000, ge=1, description="Points that sums and their like read without keeping them: 1.5 s of a core."
+    )
     query_patterns: int = Field(
         1_000, ge=1, description="Path expressions of a request, each a walk of the index: dashboards have under 100."
     )

@@ -165,6 +165,16 @@ class Rows:
     values: Values
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Many series in one: of each slot of a window the sum, the largest or the smallest of their values, float64[slots]
+    (0.0 or NaN where there is none), and how many these were, float64[slots]."""
+
+    window: Window
+    values: Values
+    counts: Values
+
+
 def empty_batch() -> Batch:
     """A batch of no points."""
     return Batch(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.float64))

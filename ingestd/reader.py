@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ingestd.index.globs import Globs
-from ingestd.points import Ids, Rows
+from ingestd.points import Ids, Rows, Totals
 from ingestd.storage.origins import Origin
 from ingestd.storage.store import Store
 
 
 class LocalReader:
-    """The :class:`ingestd.query.grid.Reader` of this process's own series. Thread-safe."""
+    """The :class:`ingestd.query.grid.TotalReader` of this process's own series. Thread-safe."""
 
     def __init__(self, globs: Globs, store: Store) -> None:
         self._globs = globs
@@ -24,6 +25,12 @@ class LocalReader:
     def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
         """As :meth:`ingestd.storage.store.Store.fetch`."""
         return self._store.fetch(ids, start, until, now)
+
+    def total(
+        self, ids: Ids, start: int, until: int, now: int, manner: str, before: Callable[[int], None]
+    ) -> Totals | None:
+        """As :meth:`ingestd.storage.store.Store.total`."""
+        return self._store.total(ids, start, until, now, manner, before)
 
     def explain(self, ids: Ids, start: int, until: int, now: int) -> list[dict[str, Any]]:
         """As :meth:`ingestd.query.trace.Explainer.explain`."""

@@ -122,6 +122,8 @@ xor_compiled: Final[Callable[[bytes, bytes], bytes] | None] = _kernel("seal", "x
 DatagramReceiver: Final[Callable[[], Receiver] | None] = _kernel("datagrams", "Receiver")
 encode_compiled: Final[Encode | None] = _kernel("datapoints", "encode")
 sums_compiled: Final[Sums | None] = _kernel("sums", "sums")
+rows_compiled: Final[Any] = _module("rows")
+"""Rows of block files and columns of rings: the functions of ``rows.pyi``."""
 tree_compiled: Final[Any] = _module("tree")
 """Walks through the tree of names: the functions of ``tree.pyi``."""
 load_lines_compiled: Final[Callable[..., tuple[int, int, int]] | None] = _kernel("load", "lines")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
-from ingestd.points import Rows
-from ingestd.query.grid import Label, Reader, SeriesList, from_rows
+from ingestd.points import Rows, Totals
+from ingestd.query.grid import Label, Reader, SeriesList, TotalReader, from_rows
 from ingestd.query.limits import QueryError, QueryLimits, charge
 from ingestd.query.parse import Node, parse
+from ingestd.query.reduce import SHORT
 from ingestd.query.trace import Explainer, Trace
 
 PROBE = 64
@@ -36,6 +37,7 @@ class Costs:
     stop: Callable[[], bool] = never
     series: int = 0
     points: int = 0
+    scanned: int = 0
     patterns: int = 0
     calls: int = 0
 
@@ -49,6 +51,10 @@ class Costs:
     def add_points(self, more: int) -> None:
         self._go_on()
         self.points = charge(self.points, more, self.limits.points, "points", "points")
+
+    def add_scanned(self, more: int) -> None:
+        self._go_on()
+        self.scanned = charge(self.scanned, more, self.limits.scanned, "scanned", "points to be read")
 
     def add_call(self) -> None:
         self._go_on()
@@ -65,6 +71,14 @@ class Fetched:
 
     paths: list[str]
     rows: list[Rows]
+
+
+class Total(NamedTuple):
+    """Series as one: how many they are, and as many of their labels as tell what all have in common."""
+
+    totals: Totals
+    series: int
+    labels: list[Label]
 
 
 @dataclass(slots=True)
@@ -90,13 +104,7 @@ class Source:
             self.costs.add_series(len(known.paths))
             self.costs.add_points(sum(rows.values.size for rows in known.rows))
             return known
-        found = self._found.get(pattern)
-        if found is None:
-            self.costs.add_pattern()
-            since = self.trace.clock() if self.trace else 0.0
-            found = self._found[pattern] = self.reader.find(pattern)
-            if self.trace:
-                self.trace.found(pattern, [path for path, _ in found], since)
+        found = self._find(pattern)
         self.costs.add_series(len(found))
         ids = [number for _, number in found]
         since = self.trace.clock() if self.trace else 0.0
@@ -104,6 +112,41 @@ class Source:
         if self.trace:
             self._explain(self.trace, pattern, ids, (start, until, self.now), since)
         return fetched
+
+    def total(self, patterns: Sequence[str], start: int, until: int, manner: str) -> Total | None:
+        """All series that match, each slot's values made one, as :meth:`TotalReader.total`; None: fetch them.
+
+        Few series are fetched: they are added in another manner (:data:`ingestd.query.reduce.SHORT`). So are those that
+        were already, and those that two patterns match.
+        """
+        if not isinstance(self.reader, TotalReader) or any((each, start, until) in self._fetched for each in patterns):
+            return None
+        found = {pattern: self._find(pattern) for pattern in patterns}
+        ids = np.array([number for pattern in patterns for _, number in found[pattern]], np.uint32)
+        if len(ids) <= SHORT or (len(patterns) > 1 and len(np.unique(ids)) < len(ids)):
+            return None
+        self.costs.add_series(len(ids))
+        totals = self.reader.total(ids, start, until, self.now, manner, self.costs.add_scanned)
+        if totals is None or totals.window.slots <= 1:
+            self.costs.series -= len(ids)
+            return None
+        labels = []
+        for pattern, matches in found.items():
+            # Without tags two have nothing in common but what they are called by.
+            tagged = any(";" in path or path.startswith("~") for path, _ in matches)
+            some = matches if tagged else matches[:2]
+            labels += [Label(path, pattern, path_tags(path)) for path, _ in some]
+        return Total(totals, len(ids), labels)
+
+    def _find(self, pattern: str) -> list[tuple[str, int]]:
+        found = self._found.get(pattern)
+        if found is None:
+            self.costs.add_pattern()
+            since = self.trace.clock() if self.trace else 0.0
+            found = self._found[pattern] = self.reader.find(pattern)
+            if self.trace:
+                self.trace.found(pattern, [path for path, _ in found], since)
+        return found
 
     def _explain(self, trace: Trace, pattern: str, ids: list[int], window: tuple[int, int, int], since: float) -> None:
         seconds = trace.took("read", since)

@@ -16,6 +16,7 @@ import numpy as np
 from ingestd.query.context import Context, Costs, Invocation, Source, never
 from ingestd.query.functions import lookup
 from ingestd.query.functions.registry import Argument
+from ingestd.query.functions.totals import totalled
 from ingestd.query.grid import Reader, Series, SeriesList
 from ingestd.query.limits import LimitError, QueryError, QueryLimits
 from ingestd.query.parse import Literal, Node, Path, parse
@@ -84,6 +85,10 @@ def _value(context: Context, node: Node) -> Argument:
     function = lookup(node.name)
     context.source.costs.add_call()
     trace = context.source.trace
+    # What is explained is read into arrays: where each point comes from is told of these.
+    straight = totalled(context, node) if trace is None else None
+    if straight is not None:
+        return straight
     since = trace.enter() if trace else 0.0
     args = [_value(context, each) for each in node.args]
     kwargs = [(name, _value(context, each)) for name, each in node.kwargs]

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestd.points import Ids, Rows, Values, Window
+from ingestd.points import Ids, Rows, Totals, Values, Window
 
 Option = str | int | float | bool
 NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
@@ -33,6 +33,21 @@ class Reader(Protocol):
 
     def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
         """Rows of ``ids`` over (start, until] with whisper's choice of archive at ``now``; some ids may have none."""
+        ...
+
+
+@runtime_checkable
+class TotalReader(Reader, Protocol):
+    """A reader that makes one series of many itself, without an array of all their points."""
+
+    def total(
+        self, ids: Ids, start: int, until: int, now: int, manner: str, before: Callable[[int], None]
+    ) -> Totals | None:
+        """What :meth:`fetch` gives, each slot's values made one by ``manner``: ``sum``, ``max`` or ``min``.
+
+        ``ids`` uint32[n], each once; their values are added in this order. ``before`` is told how many points are about
+        to be read, piece by piece, and may raise. None: they are to be fetched, above all where they differ in windows.
+        """
         ...
 
 

@@ -25,6 +25,8 @@ class QueryLimits:
     """Series of a request, counted wherever a path is evaluated. A label takes 0.4 KB, and Python in every function."""
     points: int = 20_000_000
     """Their points, and those of finer buckets that functions make: 160 MB a copy, and a function holds up to three."""
+    scanned: int = 1_000_000_000
+    """Points that sums and their like read without keeping them: 1.5 s of one core, and no memory."""
     patterns: int = 1_000
     """Different path expressions of a request, each of which walks the index once. Dashboards have under 100."""
     calls: int = 10_000

@@ -211,14 +211,31 @@ def across(rows: Values, name: str, x_files_factor: float) -> Values:
     n, points = rows.shape
     # Few rows are added otherwise (SHORT), and so is one column: by pairs.
     if sums_compiled is not None and reduce in _OF_SUMS and n > SHORT and points > 1 and rows.flags.c_contiguous:
-        sums, counts = sums_compiled(rows)
-        values = sums / counts if reduce is _average else counts if reduce is _count else sums
-        return np.where(enough(counts, n, x_files_factor), values, np.nan)
+        return of_totals(*sums_compiled(rows), n, name, x_files_factor)
     columns = rows.T
     return np.where(enough(known(columns), n, x_files_factor), reduce(columns, n), np.nan)
 
 
-_OF_SUMS: Final = (_sum, _average, _count)
+def of_totals(totals: Values, counts: Values, n: int, name: str, x_files_factor: float) -> Values:
+    """What :func:`across` gives of n rows, of each point's total (of the manner :data:`MANNERS`) and values known."""
+    reduce = REDUCERS[name]
+    if reduce is _average:
+        totals = totals / counts
+    elif reduce is _average_zero:
+        totals = totals / n
+    elif reduce is _count:
+        totals = counts
+    return np.where(enough(counts, n, x_files_factor), totals, np.nan)
+
+
+_OF_SUMS: Final = (_sum, _average, _average_zero, _count)
+
+MANNERS: Final[dict[str, str]] = {
+    name: "sum" if reduce in _OF_SUMS else "max" if reduce is _max else "min"
+    for name, reduce in REDUCERS.items()
+    if reduce in (*_OF_SUMS, _max, _min)
+}
+"""Which totals of a :class:`ingestd.query.grid.TotalReader` an aggregation is made of, by its name."""
 
 
 def enough(counts: NDArray[np.intp] | Values, size: float, x_files_factor: float | Values) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ingestd._speed import rows_compiled
 from ingestd.points import Ids, Values
 from ingestd.storage.errors import CorruptFileError
 from ingestd.storage.fileformat import (
@@ -32,7 +33,7 @@ from ingestd.storage.fileformat import (
 )
 from ingestd.storage.files import Files, make_durably
 from ingestd.storage.layout import Key
-from ingestd.storage.view import BlockRef
+from ingestd.storage.view import BlockRef, Fold, Places
 
 log = logging.getLogger(__name__)
 
@@ -105,27 +106,56 @@ class BlockFile:
 
         Raises CorruptFileError with ``out`` as it was or with verified values in it.
         """
+        if rows_compiled is not None and self._data is not None:
+            places = np.full(len(ids), -1, np.intp)
+            if rows_compiled.locate(self.ids, ids, places):
+                rows_compiled.lay_rows(self._mapped(places), places, low, high, out)
+            return
         places = np.searchsorted(self.ids, ids)
         places[places == len(self.ids)] = 0
         rows = np.flatnonzero(self.ids[places] == ids)
         if not len(rows):
             return
         places = places[rows]
+        if self._data is not None:
+            self._put(out, rows, self._mapped(places)[places, low:high])
+            return
         tiles = places // TILE_ROWS
         for number in np.unique(tiles):
-            if self._data is None:
-                mine = tiles == number
-                self._put(out, rows[mine], self.tile(int(number))[places[mine] - number * TILE_ROWS, low:high])
-            elif not self._verified[number]:
-                self.tile(int(number))
-        if self._data is not None:
-            if self._files.size(self._fd) < self.header.size:
-                # To touch a mapping behind the file's end would end the process.
-                raise CorruptFileError(self.path, self._files.size(self._fd), "cut short while it was in use")
-            first, last = int(places[0]), int(places[-1])
-            packed = last - first + 1 == len(places)
-            source = self._data[first : last + 1, low:high] if packed else self._data[places, low:high]
-            self._put(out, rows, source)
+            mine = tiles == number
+            self._put(out, rows[mine], self.tile(int(number))[places[mine] - number * TILE_ROWS, low:high])
+
+    def fold(self, into: Fold, ids: Ids, places: Places, low: int, high: int) -> bool:
+        """Fold slots ``low`` to ``high`` of series ``ids`` (uint32[n]) into one row, in this order.
+
+        ``places`` intp[n]: guesses of their rows, which are put right. Whether it can be done: not without kernels and
+        a mapping. Raises CorruptFileError with nothing folded.
+        """
+        if rows_compiled is None or self._data is None:
+            return False
+        if rows_compiled.locate(self.ids, ids, places):
+            rows_compiled.fold_rows(self._mapped(places), places, low, high, *into)
+        return True
+
+    def _mapped(self, places: Places) -> Values:
+        """The values float64[rows, B] where they are mapped; the tiles of ``places`` (-1: none) are verified.
+
+        Raises CorruptFileError.
+        """
+        assert self._data is not None
+        for number in self._unverified(places):
+            self.tile(number)
+        if self._files.size(self._fd) < self.header.size:
+            # To touch a mapping behind the file's end would end the process.
+            raise CorruptFileError(self.path, self._files.size(self._fd), "cut short while it was in use")
+        return self._data
+
+    def _unverified(self, places: Places) -> list[int]:
+        """The tiles of these rows that have not been verified."""
+        if rows_compiled is not None:
+            return rows_compiled.unmarked(places, TILE_ROWS, self._verified.view(np.uint8))  # type: ignore[no-any-return]
+        tiles = np.unique(places[places >= 0] // TILE_ROWS)
+        return tiles[~self._verified[tiles]].tolist()  # type: ignore[no-any-return]
 
     @staticmethod
     def _put(out: Values, rows: NDArray[np.intp], values: Values) -> None:
@@ -147,7 +177,7 @@ class BlockDirectory:
         self._files = files
         self._access = access
         self._limit = open_files
-        self._open: OrderedDict[Path, BlockFile | None] = OrderedDict()
+        self._open: OrderedDict[tuple[Key, int], BlockFile | None] = OrderedDict()
         self._lock = threading.Lock()
         self._lost: frozenset[Path] = frozenset()
         self._corrupt: set[Path] = set()
@@ -163,13 +193,14 @@ class BlockDirectory:
 
     def _file(self, key: Key, generation: int) -> BlockFile | None:
         """The open file; None where it is corrupt, which is noted once."""
+        name = (key, generation)
+        with self._lock:
+            if name in self._open:
+                self._open.move_to_end(name)
+                return self._open[name]
         path = self.path(key, generation)
         if path in self._lost:
             return None
-        with self._lock:
-            if path in self._open:
-                self._open.move_to_end(path)
-                return self._open[path]
         try:
             file = BlockFile(self._files, path, self._access)
             own = file.header
@@ -179,7 +210,7 @@ class BlockDirectory:
             self._note(e)
             file = None
         with self._lock:
-            self._open[path] = file
+            self._open[name] = file
             while len(self._open) > self._limit:
                 self._open.popitem(last=False)
         return file
@@ -199,6 +230,17 @@ class BlockDirectory:
             file.lay(out, ids, low, high)
         except CorruptFileError as e:
             self._note(e)
+
+    def fold(self, into: Fold, key: Key, generation: int, ids: Ids, places: Places, low: int, high: int) -> bool:
+        """As :meth:`BlockFile.fold`; of a corrupt file nothing is folded. FileNotFoundError if the file is gone."""
+        file = self._file(key, generation)
+        if file is None:
+            return True
+        try:
+            return file.fold(into, ids, places, low, high)
+        except CorruptFileError as e:
+            self._note(e)
+            return True
 
     def series(self, key: Key, generation: int) -> Ids:
         """The series that have a row, uint32[n] ascending; none where the file is corrupt."""
@@ -222,7 +264,7 @@ class BlockDirectory:
             self._files.rename(fresh, path)
             with self._lock:
                 # A checkpoint that failed before its commit may have left, and opened, a file of this name.
-                self._open.pop(path, None)
+                self._open.pop((key, ref.generation), None)
             self._files.sync_directory(path.parent)
         except BaseException:
             self._files.unlink(fresh)
@@ -272,7 +314,7 @@ class BlockDirectory:
         """Unlink a file; who reads it still has it. One that could not be read is kept in quarantine, for a repair."""
         path = self.path(key, generation)
         with self._lock:
-            self._open.pop(path, None)
+            self._open.pop((key, generation), None)
         if path in self._corrupt:
             place = self._root.parent / UNREAD / path.relative_to(self._root.parent)
             make_durably(self._files, place.parent)

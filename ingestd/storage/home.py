@@ -21,7 +21,7 @@ from ingestd.storage.journal import SEGMENT_BYTES, Journal
 from ingestd.storage.layout import Key
 from ingestd.storage.logfile import LogFile, read_log
 from ingestd.storage.snapshot import Copied, copy_store
-from ingestd.storage.view import BlockRef
+from ingestd.storage.view import BlockRef, Fold, Places
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +182,10 @@ class Home:
     def lay(self, out: Values, key: Key, generation: int, ids: Ids, low: int, high: int) -> None:
         """As :meth:`BlockDirectory.lay`."""
         self._blocks.lay(out, key, generation, ids, low, high)
+
+    def fold(self, into: Fold, key: Key, generation: int, ids: Ids, places: Places, low: int, high: int) -> bool:
+        """As :meth:`BlockDirectory.fold`."""
+        return self._blocks.fold(into, key, generation, ids, places, low, high)
 
     def series(self, key: Key, generation: int) -> Ids:
         """As :meth:`BlockDirectory.series`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ingestd.points import Ids, Values
+from ingestd.storage.view import Fold
 
 
 def distinct(ids: Ids) -> Ids:
@@ -71,3 +72,7 @@ class Overlay:
         wanted = (ids[rows] == mine) & (slots >= low) & (slots < high)
         # A repeated (row, slot) takes the last value: numpy assigns in order.
         out[rows[wanted], slots[wanted] - low] = values[wanted]
+
+    def fold(self, into: Fold, ids: Ids, low: int, high: int) -> bool:
+        """Nothing: of points in order of arrival only the last of a slot is to count."""
+        return False

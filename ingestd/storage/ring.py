@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestd._speed import scatter_compiled, survey_compiled
+from ingestd._speed import rows_compiled, scatter_compiled, survey_compiled
 from ingestd.points import Ids, Times, Values
 from ingestd.storage.overlay import distinct
+from ingestd.storage.view import Fold
 
 SPARE: Final = 64
 """Columns allotted beyond those in use, at least; an eighth more where there are many."""
@@ -152,3 +153,15 @@ class Buffer:
             else:
                 present = ~np.isnan(line)
                 out[rows[present], slot - low] = line[present]
+
+    def fold(self, into: Fold, ids: Ids, low: int, high: int) -> bool:
+        """Fold slots ``low`` to ``high`` of series ``ids`` (uint32[n]) into one row, in this order. False: not here."""
+        if rows_compiled is None:
+            return False
+        col = self._col
+        columns = np.full(len(ids), -1, np.int32)
+        known = ids < len(col)
+        columns[known] = col[ids[known]]
+        touched = self._touched.copy()
+        rows_compiled.fold_columns(self._data, columns, touched.view(np.uint8), low, high, *into)
+        return True

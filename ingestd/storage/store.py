@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
-from ingestd.points import Batch, Ids, Rows
+from ingestd.points import Batch, Ids, Rows, Totals
 from ingestd.storage.checkpoint import Committed, Plan, carry_out
 from ingestd.storage.errors import StorageError
 from ingestd.storage.fetch import fetch, find_silent
@@ -36,6 +36,7 @@ from ingestd.storage.registry import NameBlob, append, encode_forget, encode_rul
 from ingestd.storage.ring import survey
 from ingestd.storage.series import Rules, SeriesTable
 from ingestd.storage.snapshot import Copied
+from ingestd.storage.totals import total
 from ingestd.storage.view import View
 from ingestd.telemetry import Books
 
@@ -430,6 +431,17 @@ class Store:
         A Rows for each layout among them; series whose layout has nothing to say are in none. Thread-safe.
         """
         return self._read(lambda view: fetch(view, self._home, self.series, ids, start, until, now))
+
+    def total(
+        self, ids: Ids, start: int, until: int, now: int, manner: str, before: Callable[[int], None]
+    ) -> Totals | None:
+        """What :meth:`fetch` gives, each slot's values made one by ``manner``: ``sum``, ``max`` or ``min``.
+
+        ``ids`` uint32[n], each once; values are added in their order. ``before`` is told how many points are about to
+        be read, block by block, and may raise. None where the series have several windows, or none, or have changed
+        their schema, and without kernels: then they are to be fetched. Thread-safe.
+        """
+        return self._read(lambda view: total(view, self._home, self.series, ids, (start, until, now), manner, before))
 
     def origins(self, ids: Ids, start: int, until: int, now: int) -> list[Origin]:
         """Where :meth:`fetch` has its values from, an origin for each layout. Thread-safe."""

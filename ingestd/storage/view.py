@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,17 @@ from numpy.typing import NDArray
 from ingestd.points import Ids, Values
 from ingestd.storage.layout import Key, Layout
 from ingestd.storage.rollup import Profile, roll_up
+
+Places: TypeAlias = NDArray[np.intp]
+
+
+class Fold(NamedTuple):
+    """Where series are folded into one row: ``manner`` is 0 for their sum, 1 for the largest, 2 for the smallest value;
+    ``totals`` and ``counts``, float64[slots] each, go on from what they hold."""
+
+    manner: int
+    totals: Values
+    counts: Values
 
 
 class Layer(Protocol):
@@ -32,6 +43,9 @@ class Layer(Protocol):
     def nbytes(self) -> int: ...
     def series(self) -> Ids: ...
     def lay(self, out: Values, ids: Ids, low: int, high: int) -> None: ...
+    def fold(self, into: Fold, ids: Ids, low: int, high: int) -> bool:
+        """Fold slots ``low`` to ``high`` of series ``ids`` (uint32[n]) into one row, in this order. False: not here."""
+        ...
 
 
 class BlockRef(NamedTuple):
