@@ -238,7 +238,7 @@ MANNERS: Final[dict[str, str]] = {
 """Which totals of a :class:`ingestd.query.grid.TotalReader` an aggregation is made of, by its name."""
 
 
-def enough(counts: NDArray[np.intp] | Values, size: float, x_files_factor: float | Values) -> NDArray[np.bool_]:
+def enough(counts: NDArray[np.integer[Any]] | Values, size: float, x_files_factor: float | Values) -> NDArray[np.bool_]:
     """Where at least one value, and at least that fraction of ``size``, is known: bool[...]."""
     return (counts > 0) & (counts / size >= x_files_factor)
 

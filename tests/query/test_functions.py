@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from ingestd.query.functions.buckets import bucketed
 from ingestd.query.functions.registry import FUNCTIONS
 from ingestd.query.functions.transform import filled, growth, rounded
-from ingestd.query.functions.windows import IN_ORDER, sliding
 from ingestd.query.grid import Grid, Label, Series
 from ingestd.query.limits import QueryError
 from ingestd.query.reduce import REDUCERS
@@ -22,22 +21,6 @@ Render = Callable[..., list[Series]]
 NOW = 1_800_000_000
 NONE = math.nan
 row = st.lists(st.none() | st.integers(0, 9).map(float), min_size=1, max_size=40)
-
-
-@given(st.lists(st.integers(-9, 9).map(float), min_size=1, max_size=90), st.data())
-def test_sliding(values: list[float], data: st.DataObject) -> None:
-    size = data.draw(st.integers(1, len(values)))
-    runs = [values[at : at + size] for at in range(len(values) - size + 1)]
-    array = np.array([values])
-    assert sliding(array, size, np.add)[0].tolist() == [sum(run) for run in runs]
-    assert sliding(array, size, np.maximum)[0].tolist() == [max(run) for run in runs]
-
-
-def test_an_infinity_stays_in_its_windows() -> None:
-    for size in (3, IN_ORDER + 3):
-        sums = sliding(np.array([[1.0] * 40 + [math.inf] + [1.0] * 40]), size, np.add)[0]
-        assert np.flatnonzero(np.isinf(sums)).tolist() == list(range(41 - size, 41))
-        assert sums[41:].tolist() == [float(size)] * (81 - 41 - size + 1)
 
 
 def plain_fill(values: list[float | None], limit: float) -> list[float | None]:

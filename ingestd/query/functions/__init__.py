@@ -5,6 +5,7 @@ from ingestd.query.functions import (  # noqa: F401 - imported to register what 
     buckets,
     combine,
     grouping,
+    moving,
     ratios,
     sorting,
     special,
