@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from ingestd.query.trace import Explainer, Trace
 
 PROBE = 64
 """Series that are fetched first to learn how many points a series has, before a large query is begun in earnest."""
+
+_CALL: Final = re.compile(r"[a-z]+\(.+\)", re.IGNORECASE | re.ASCII)
 
 
 def never() -> bool:
@@ -255,3 +258,8 @@ def path_tags(path: str) -> dict[str, str]:
         tags[tag] = value
     tags["name"] = metric.lstrip("~")
     return tags if tags["name"] else {"name": path}
+
+
+def name_tags(name: str) -> dict[str, str]:
+    """The tags of a new series of that name; one that looks like a call has none but its name."""
+    return {"name": name} if _CALL.fullmatch(name) else path_tags(name)

@@ -12,7 +12,8 @@
 
     VALUES are numbers, `_` for no value, `VxN` for N times V, `V+DxN` for V, V+D, V+2D, ... (N values).
 
-Indented lines belong to the line above them that is not. Moments are seconds, 0 is divisible by every step.
+Indented lines belong to the line above them that is not. Moments are seconds; 0 is the epoch 1,800,000,000, in
+Europe/Berlin, and divisible by every step that divides that.
 """
 
 from __future__ import annotations

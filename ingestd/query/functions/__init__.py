@@ -3,6 +3,7 @@
 from ingestd.query.functions import (  # noqa: F401 - imported to register what they hold
     alias,
     buckets,
+    calculate,
     combine,
     grouping,
     moving,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ingestd.points import Values
 from ingestd.query.context import Context, Invocation, path_tags
 from ingestd.query.functions.registry import FLOAT, Param, function
-from ingestd.query.grid import Label, SeriesList, single
+from ingestd.query.grid import Grid, Label, SeriesList
 from ingestd.query.limits import QueryError
 
 
@@ -19,8 +20,17 @@ def constant_line(call: Invocation, value: float) -> SeriesList:
 
 def line(context: Context, value: float, label: Label) -> SeriesList:
     """A series of three equal points, at the beginning, the middle and the end of the request's window."""
+    return lines(context, np.array([value]), [label])
+
+
+def lines(context: Context, values: Values, labels: list[Label]) -> SeriesList:
+    """Such a series for each of ``values`` float64[n]."""
     step = (context.until - context.start) // 2
     if step < 1:
         raise QueryError("a constant line needs a time range of two seconds")
-    label.x_files_factor = context.x_files_factor
-    return single(label, context.start, context.until, step, np.full(3, value))
+    for label in labels:
+        label.x_files_factor = context.x_files_factor
+    if not labels:
+        return SeriesList()
+    rows = np.repeat(values[:, np.newaxis], 3, axis=1)
+    return SeriesList([Grid(context.start, context.until, step, rows, labels, np.arange(len(labels)))])

@@ -1,0 +1,187 @@
+"""Figures of each series: lines, percentiles, deviations, regressions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import numpy as np
+
+from ingestd.points import Values
+from ingestd.query.attime import parse_time
+from ingestd.query.context import Context, Invocation, name_tags
+from ingestd.query.functions.registry import (
+    AGG_FUNC,
+    BOOLEAN,
+    DATE,
+    FLOAT,
+    INTEGER,
+    SERIES,
+    STRING,
+    Param,
+    function,
+    optional,
+)
+from ingestd.query.functions.special import lines
+from ingestd.query.grid import Label, SeriesList, single
+from ingestd.query.limits import QueryError
+from ingestd.query.parse import Scalar
+from ingestd.query.reduce import WHOLE, percentile, summaries
+
+
+@function(
+    "aggregateLine",
+    group="Calculate",
+    params=(SERIES, optional("func", AGG_FUNC, "average"), optional("keepStep", BOOLEAN, False)),
+)
+def aggregate_line(call: Invocation, series: SeriesList, func: str, keep_step: bool) -> SeriesList:
+    """A horizontal line for each series at what ``func`` makes of its values; of three points unless ``keepStep``."""
+    values = summaries(series, func)
+    labels = series.labels
+    for label, value in zip(labels, values.tolist(), strict=True):
+        label.ints = label.ints and func in WHOLE
+        text = "None" if np.isnan(value) else str(int(value) if label.ints and np.isfinite(value) else value)
+        label.become(f"aggregateLine({label.name}, {'None' if text == 'None' else f'{value:g}'})")
+        if not keep_step:
+            label.tags = {"name": text}
+            label.consolidation_func = "average"
+    if keep_step:
+        for grid in series.grids:
+            call.context.charge(*grid.values.shape)
+            grid.values = np.repeat(values[grid.places, np.newaxis], grid.values.shape[1], axis=1)
+        return series
+    return lines(call.context, values, labels)
+
+
+@function("identity", group="Calculate", params=(Param("name", STRING),))
+def identity(call: Invocation, name: Scalar) -> SeriesList:
+    """A series whose values are the times of its points, every 60 s from the beginning of the window."""
+    context = call.context
+    points = max(-(-(context.until - context.start) // 60), 0)
+    context.charge(1, points)
+    label = Label(cast(str, name), f'identity("{name}")', name_tags(str(name)), ints=True)
+    label.x_files_factor = context.x_files_factor
+    values = context.start + 60 * np.arange(points, dtype=np.float64)
+    return single(label, context.start, context.until, 60, values)
+
+
+@function("nPercentile", group="Calculate", params=(SERIES, Param("n", FLOAT)))
+def n_percentile(call: Invocation, series: SeriesList, n: float) -> SeriesList:
+    """A horizontal line at the n-th percentile of each series that has values."""
+    if not n:
+        raise QueryError("The requested percent is required to be greater than 0")
+    kept = series.pick(np.flatnonzero(summaries(series, "count") > 0))
+    for grid in kept.grids:
+        points = (grid.end - grid.start) // grid.step if grid.step > 0 else 0
+        call.context.charge(len(grid.labels), points)
+        grid.values = np.repeat(percentile(grid.values, n)[:, np.newaxis], points, axis=1)
+        for label in grid.labels:
+            label.tags["nPercentile"] = str(n)
+            label.become(f"nPercentile({label.name}, {n:g})")
+    return kept
+
+
+@function(
+    "stdev", group="Calculate", params=(SERIES, Param("points", INTEGER), optional("windowTolerance", FLOAT, 0.1))
+)
+def stdev(call: Invocation, series: SeriesList, points: int, tolerance: float) -> SeriesList:
+    """The standard deviation of the last ``points`` values at each point; none where fewer than ``windowTolerance`` of
+    them are known.
+    """
+    if points < 1:
+        raise QueryError(f"stdev: a window of {points} points")
+    for grid in series.grids:
+        call.context.charge(len(grid.labels), 4 * grid.values.shape[1])
+        grid.values = running_deviations(grid.values, points, tolerance)
+        for label in grid.labels:
+            label.tags["stdev"] = str(points)
+            label.become(f"stdev({label.name},{points})")
+            label.ints = False
+    return series
+
+
+def running_deviations(values: Values, points: int, tolerance: float) -> Values:
+    """Deviations of the last ``points`` values, from running sums of them and their squares: float64[rows, n].
+
+    What leaves the window is taken off before what enters is added, one by one as in graphite-web: where the sums
+    cancel its result is noise, and this is the same noise.
+    """
+    there = ~np.isnan(values)
+    known = np.where(there, values, 0.0)
+    counts = _running(there.astype(np.float64), points)
+    sums = _running(known, points)
+    squares = _running(known * known, points)
+    enough = (counts > 0) & (counts / points >= tolerance)
+    return np.where(enough, np.sqrt(counts * squares - sums * sums) / counts, np.nan)
+
+
+def _running(values: Values, points: int) -> Values:
+    """Sums of the last ``points`` columns, by taking off and adding in turn."""
+    steps = np.empty((values.shape[0], 2 * values.shape[1]))
+    steps[:, 1::2] = values
+    steps[:, 0 : 2 * points : 2] = 0.0
+    steps[:, 2 * points :: 2] = -values[:, : max(values.shape[1] - points, 0)]
+    return np.asarray(np.cumsum(steps, axis=1)[:, 1::2])
+
+
+@function(
+    "linearRegression",
+    group="Calculate",
+    params=(SERIES, optional("startSourceAt", DATE), optional("endSourceAt", DATE)),
+)
+def linear_regression(call: Invocation, series: SeriesList, start: Scalar, end: Scalar) -> SeriesList:
+    """The straight line of least squares through the points of each series from ``startSourceAt`` to ``endSourceAt``.
+
+    Those are the window of the request if they are not given. A series with fewer than two values has none. Relative
+    times are so to the clock of the request; in graphite-web to its own.
+    """
+    context = call.context
+    first = context.start if start is None else parse_time(str(start), context.now, UTC)
+    last = context.until if end is None else parse_time(str(end), context.now, UTC)
+    source = call.series_again(first, last)
+    shown = [_local(each, context, given) for each, given in ((first, start), (last, end))]
+    found = np.full((2, len(series)), np.nan)
+    for grid in source.grids:
+        rows = grid.places < len(series)
+        call.context.charge(len(grid.labels), 4 * grid.values.shape[1])
+        found[:, grid.places[rows]] = least_squares(grid.values[rows], grid.start, grid.step)
+    kept = np.flatnonzero(summaries(source, "count")[: len(series)] >= 2)
+    made, (factors, offsets) = series.pick(kept), found[:, kept]
+    for grid in made.grids:
+        call.context.charge(*grid.values.shape)
+        times = grid.start + grid.step * np.arange(grid.values.shape[1])
+        grid.values = offsets[grid.places, np.newaxis] + times * factors[grid.places, np.newaxis]
+        for label in grid.labels:
+            label.tags["linearRegressions"] = f"{shown[0]}, {shown[1]}"
+            label.become(f"linearRegression({label.name}, {shown[0]}, {shown[1]})")
+            label.consolidation_func, label.ints = "average", False
+    return made
+
+
+def _local(epoch: int, context: Context, given: Scalar) -> int:
+    """A time as the name shows it: graphite-web takes the time of day in the zone of the request for one in its own."""
+    if given is not None:
+        return epoch
+    try:
+        offset = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch)).astimezone(context.tz).utcoffset()
+    except OverflowError as error:
+        raise QueryError("linearRegression: the window lies outside of the calendar") from error
+    return epoch + int((offset or timedelta(0)).total_seconds())
+
+
+def least_squares(values: Values, start: int, step: int) -> Values:
+    """The lines through rows: slope a second and value at the time 0, float64[2, rows], NaN where there is none.
+
+    The value at 0 is far from the points, so that rounding shows: sums go from left to right as graphite-web's do.
+    """
+    there = ~np.isnan(values)
+    at = np.arange(values.shape[1])
+    known = np.where(there, values, 0.0)
+    # Whole numbers below 2 ** 63 up to so many points.
+    whole = there.astype(np.int64 if len(at) < 60_000 else np.float64)
+    n, sum_i, sum_ii = whole.sum(axis=1), whole @ at, whole @ (at * at)
+    sum_v, sum_iv = (np.cumsum(each, axis=1)[:, -1:].sum(axis=1) for each in (known, known * at))
+    denominator = (n * sum_ii - sum_i * sum_i).astype(np.float64)
+    factor = (n * sum_iv - sum_i * sum_v) / denominator / step
+    offset = (sum_ii * sum_v - sum_iv * sum_i) / denominator - factor * start
+    return np.stack((factor, offset))
