@@ -5,6 +5,7 @@ from ingestd.query.functions import (  # noqa: F401 - imported to register what 
     buckets,
     calculate,
     combine,
+    forecast,
     grouping,
     moving,
     ratios,
