@@ -6,20 +6,33 @@ it is told to write what it has to files; the quiet seconds between do not count
 
 from __future__ import annotations
 
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bench.daemon import BenchError, resident_bytes, until
-from bench.material import Fleet
+from bench.material import METRICS, Fleet
 from bench.peer import PATIENCE, Peer
 from bench.streams import BLOCK_SECONDS, STEP, Stream, block_begin, unread_bytes
+from ingestd.load.run import prepare, run
+from ingestd.load.workloads import Load
 
 _DISK_SERIES: Final = 20_000
+_SUMMED: Final = 1_000
+"""Series of a sum: one of each host whose number begins with two zeros."""
+_SUM: Final = "collectd.host00[0-9][0-9][0-9].plugin-3.instance-total.gauge"
+_NAMES: Final = "collectd.*.plugin-3.instance-total.gauge"
+_HOUR: Final = 3600 // STEP
+_ASKED: Final = 20
+"""Times that a query is asked in a row: CPU is counted in hundredths of a second."""
+_SPARE: Final = 3_000
+"""Descriptors of a store beside its connections: ingestd keeps 2,536 for files and HTTP."""
 _BLOCK_STEPS: Final = BLOCK_SECONDS // STEP
 Found = Iterator[tuple[str, float]]
 
@@ -33,6 +46,12 @@ UNITS: Final = {
     "kept, kill -9 once it says it has all": "% of sent",
     "disk of a whole block, without journal": "bytes/point",
     "disk of a whole block, all files": "bytes/point",
+    "sum of 1,000 series × 1 h, CPU": "ms",
+    "sum of 1,000 series × 1 h, until answered": "ms",
+    "names of one leaf of every host, CPU": "ms",
+    "names of one leaf of every host, until answered": "ms",
+    "a live fleet, CPU": "µs/point",
+    "a live fleet, CPU of a core": "%",
 }
 """Names of measures with their units, in the order in which they are shown."""
 
@@ -44,10 +63,12 @@ class Scale:
     series: int = 180_000
     steps: int = 20
     runs: int = 3
+    interval: float = 10.0
+    """Seconds from one line of a series of a live fleet to the next."""
 
 
 FULL: Final = Scale()
-QUICK: Final = Scale(series=1_000, steps=5, runs=1)
+QUICK: Final = Scale(series=1_000, steps=5, runs=1, interval=1.0)
 
 
 @contextmanager
@@ -82,6 +103,11 @@ def _take(peer: Peer, stream: Stream) -> tuple[float, float]:
     return drained.cpu - begun.cpu + done.cpu - flushing.cpu, took
 
 
+def _demand(found: int, wanted: int, what: str) -> None:
+    if found != wanted:
+        raise BenchError(f"{found:,} of {wanted:,} {what}")
+
+
 def files(kind: type[Peer], scale: Scale, place: Path) -> Found:
     """Every series new, all steps over one connection, until everything is in files."""
     stream = _stream(kind, scale, scale.steps)
@@ -93,8 +119,7 @@ def files(kind: type[Peer], scale: Scale, place: Path) -> Found:
         yield "memory, then (VmRSS)", resident_bytes(peer.pid) / 1e6
         peer.kill()
         peer.start()
-        if (kept := peer.points(stream)) != stream.points:
-            raise BenchError(f"{peer.name} had {kept:,} of {stream.points:,} points in files")
+        _demand(peer.points(stream), stream.points, f"points in files of {peer.name}")
 
 
 def kills(kind: type[Peer], scale: Scale, place: Path) -> Found:
@@ -140,4 +165,83 @@ def _allocated(directory: Path) -> int:
     return sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file())
 
 
-GROUPS: Final[dict[str, Callable[[type[Peer], Scale, Path], Found]]] = {"files": files, "kills": kills, "disk": disk}
+def queries(kind: type[Peer], scale: Scale, place: Path) -> Found:
+    """One step of all series, 360 of 1,000, all in files, the store started anew; then the same query many times."""
+    if not kind.answers:
+        return
+    fleet = Fleet(max(10, scale.series // kind.share))
+    chosen = min(_SUMMED, fleet.hosts)
+    last = block_begin()
+    first = last - STEP * (_HOUR - 1)
+    rows = slice(3, METRICS * chosen, METRICS)
+    with _running(kind, place) as peer:
+        with peer.connect() as sock:
+            sock.sendall(fleet.step(last))
+            for step in range(_HOUR - 1):
+                sock.sendall(fleet.step(first + STEP * step, rows=rows))
+            peer.rest()
+        peer.flush()
+        peer.kill()
+        peer.start()
+        peer.rest()
+        if (values := peer.sum_of(_SUM, first, last)) is not None:
+            _demand(values, _HOUR, f"values in a sum of {peer.name}")
+            yield from _asked("sum of 1,000 series × 1 h", peer, lambda: peer.sum_of(_SUM, first, last))
+        _demand(peer.names(_NAMES), fleet.hosts, f"names found by {peer.name}")
+        yield from _asked("names of one leaf of every host", peer, lambda: peer.names(_NAMES))
+
+
+def _asked(name: str, peer: Peer, ask: Callable[[], object]) -> Found:
+    before = peer.now()
+    for _ in range(_ASKED):
+        ask()
+    after = peer.now()
+    yield f"{name}, CPU", (after.cpu - before.cpu) * 1e3 / _ASKED
+    yield f"{name}, until answered", (after.at - before.at) * 1e3 / _ASKED
+
+
+def fleet(kind: type[Peer], scale: Scale, place: Path) -> Found:
+    """Hosts with a connection each that send ten lines every interval, spread over it; CPU of whole intervals.
+
+    Every series is known before, so that what files cost a new series is not in it.
+    """
+    hosts = min(max(1, scale.series // METRICS // kind.share), resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
+    known = Load(series=hosts * METRICS, steps=1, lines=METRICS)
+    live = Load(
+        workload="fleet", hosts=hosts, lines=METRICS, interval=scale.interval, seconds=scale.interval * (scale.runs + 2)
+    )
+    sent = 0
+
+    def tell(points: int, seconds: float) -> None:
+        nonlocal sent
+        sent = points
+
+    with _running(kind, place) as peer, ThreadPoolExecutor(1) as pool:
+        target = f"127.0.0.1:{peer.port}"
+        run(known, prepare(known), target, None, tell)
+        peer.rest()
+        sent = 0
+        running = pool.submit(run, live, prepare(live), target, None, tell)
+        until(lambda: sent > 0 or running.done(), "the first point of a fleet")
+        # Connections are taken, and every host has sent once.
+        time.sleep(1.5 * scale.interval)
+        for _ in range(scale.runs):
+            before, points = peer.now(), sent
+            time.sleep(scale.interval)
+            after, points = peer.now(), sent - points
+            if running.done():
+                raise BenchError("the fleet ended before all of it was measured")
+            yield "a live fleet, CPU", (after.cpu - before.cpu) * 1e6 / points
+            yield "a live fleet, CPU of a core", (after.cpu - before.cpu) * 100 / (after.at - before.at)
+        running.result()
+
+
+GROUPS: Final[dict[str, Callable[[type[Peer], Scale, Path], Found]]] = {
+    "files": files,
+    "kills": kills,
+    "disk": disk,
+    "queries": queries,
+    "fleet": fleet,
+}
+ONCE: Final = frozenset({"disk", "fleet"})
+"""Measured once: the bytes hardly differ from run to run, and a fleet is many intervals."""

@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 
 from bench.__main__ import machine
-from bench.beside import FULL, GROUPS, QUICK, UNITS, Scale
+from bench.beside import FULL, GROUPS, ONCE, QUICK, UNITS, Scale
 from bench.daemon import BenchError
 from bench.figures import Series, shown
 from bench.peer import Peer
 from bench.peers import PEERS, Ingestd
+from ingestd.load.workloads import LoadError
 
 Results = dict[str, dict[str, Series]]
 """By peer, then by measure."""
@@ -65,14 +66,14 @@ def _measure(kinds: list[type[Peer]], groups: list[str], scale: Scale, place: Pa
     results: Results = {kind.name: {} for kind in kinds}
     failed = False
     for run in range(scale.runs):
-        for group in groups:
+        for group in [group for group in groups if not (run and group in ONCE)]:
             for kind in kinds:
                 click.echo(f"run {run + 1}: {group} of {kind.name}", err=True)
                 try:
                     for measure, value in GROUPS[group](kind, scale, place):
                         one = results[kind.name].setdefault(measure, Series(measure, UNITS[measure]))
                         one.runs.append(value)
-                except (BenchError, OSError) as e:
+                except (BenchError, LoadError, OSError) as e:
                     click.echo(f"{kind.name}: {e}", err=True)
                     failed = True
     return results, failed
@@ -89,7 +90,7 @@ def _rows(results: Results) -> Iterator[str]:
             median = statistics.median(found)
             ratio = f"{shown(median / base)} x" if base else ""
             spread = f"{shown(min(found))} to {shown(max(found))}"
-            yield f"{measure:40}  {name:16} {shown(median):>12} {unit:12} {spread:24} {ratio:>9}".rstrip()
+            yield f"{measure:48}  {name:16} {shown(median):>12} {unit:12} {spread:24} {ratio:>9}".rstrip()
 
 
 def _report(kinds: list[type[Peer]], scale: Scale, results: Results) -> dict[str, object]:

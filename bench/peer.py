@@ -47,6 +47,8 @@ class Peer:
     program = ""
     share = 1
     """It is measured with this part of the series: what is slow would take hours."""
+    answers = True
+    """Whether it answers over HTTP by itself."""
     journal = ""
     """Of ``data``: the directory of a log of fixed size, "" where there is none."""
 
@@ -87,10 +89,9 @@ class Peer:
         del pattern, first, last
         return None
 
-    def find(self, pattern: str) -> int | None:
-        """Ask for all names that match a glob, as JSON; how many there are. None: it has no such query."""
-        del pattern
-        return None
+    def names(self, pattern: str) -> int:
+        """Ask for the whole names of all series of a glob, as JSON; how many there are."""
+        raise NotImplementedError
 
     def __enter__(self) -> Peer:
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -84,8 +84,8 @@ class Ingestd(Peer):
         (answer,) = self._render(f"sumSeries({pattern})", first, last)
         return len(answer["datapoints"])
 
-    def find(self, pattern: str) -> int:
-        return len(json.loads(self._daemon.get("/metrics/find", (("query", pattern), ("format", "json")))))
+    def names(self, pattern: str) -> int:
+        return len(json.loads(self._daemon.get("/metrics/expand", [("query", pattern)]))["results"])
 
 
 class VictoriaMetrics(Peer):
@@ -147,8 +147,8 @@ class VictoriaMetrics(Peer):
         (answer,) = json.loads(body)["data"]["result"]
         return len(answer["values"])
 
-    def find(self, pattern: str) -> int:
-        return len(json.loads(http_get(self._http, "/metrics/find", query=pattern, format="treejson")))
+    def names(self, pattern: str) -> int:
+        return len(json.loads(http_get(self._http, "/metrics/expand", query=pattern)))
 
 
 class _Whisper(Peer):
@@ -181,6 +181,7 @@ class Carbon(_Whisper):
 
     name = "carbon"
     program = "carbon-cache"
+    answers = False
 
     @classmethod
     def version(cls) -> str:
@@ -217,7 +218,7 @@ class Carbon(_Whisper):
 
 
 class GoCarbon(_Whisper):
-    """go-carbon without limits of updates and cache, two writers, its index of names in memory."""
+    """go-carbon without limits of updates and cache, two writers, its names in a tree that is read at start."""
 
     name = "go-carbon"
     program = "go-carbon"
@@ -248,7 +249,7 @@ class GoCarbon(_Whisper):
             "carbonserver": {
                 "listen": f"127.0.0.1:{self._http}",
                 "enabled": True,
-                "scan-frequency": "2s",
+                "trigram-index": False,
                 "trie-index": True,
                 "find-cache-enabled": False,
                 "max-globs": 10_000_000,
@@ -264,9 +265,9 @@ class GoCarbon(_Whisper):
         config.write_text("\n".join(lines) + "\n")
         return [self.program, f"-config={config}"]
 
-    def find(self, pattern: str) -> int:
+    def names(self, pattern: str) -> int:
         (answer,) = json.loads(http_get(self._http, "/metrics/find/", query=pattern, format="json"))["metrics"]
-        return len(answer)
+        return len(answer["matches"])
 
 
 PEERS: Final[tuple[type[Peer], ...]] = (Ingestd, VictoriaMetrics, GoCarbon, Carbon)

@@ -17,7 +17,7 @@ def test_absent_peers_are_skipped_and_the_table_is_printed(tmp_path):
     data.mkdir()
     command = [sys.executable, "-m", "bench.compare", "--quick", "--directory", str(data), "--json", str(report)]
     empty = {"PATH": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT, env=empty)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT, env=empty)
     assert done.returncode == 0, done.stderr
     assert "carbon: skipped, there is no carbon-cache" in done.stderr
     assert "VictoriaMetrics: skipped, there is no victoria-metrics" in done.stderr
