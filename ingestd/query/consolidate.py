@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryError
 from ingestd.query.reduce import reduce_buckets
+
+MEANS: Final = ("average", "avg", "avg_zero")
+"""Manners that make fractions of integers."""
 
 
 def consolidate(series: list[Series], max_data_points: int | None) -> list[Series]:
@@ -41,6 +45,7 @@ def consolidate(series: list[Series], max_data_points: int | None) -> list[Serie
             rows = reduce_buckets(np.stack([each.values for each in members]), size, function, factors)
             for each, row in zip(members, rows, strict=True):
                 each.values = row
+                each.ints = each.ints and function not in MEANS
     return shaped
 
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, cast
 
 import numpy as np
 
-from ingestd.points import Rows, Totals
+from ingestd.points import Rows, Totals, Values
 from ingestd.query.grid import Label, Reader, SeriesList, TotalReader, from_rows
 from ingestd.query.limits import QueryError, QueryLimits, charge
 from ingestd.query.parse import Node, parse
@@ -93,6 +93,8 @@ class Source:
     costs: Costs
     trace: Trace | None = None
     """What is asked to explain the request, if anybody is."""
+    stacks: dict[str, Values] = field(default_factory=dict)
+    """How high each stack of stacked() is by now: float64[points]."""
     _found: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     _fetched: dict[tuple[str, int, int], Fetched] = field(default_factory=dict)
 

@@ -71,6 +71,11 @@ class Label:
         """Takes ``name`` for what is shown and for what an enclosing function prints."""
         self.name = self.path_expression = name
 
+    def renew(self, name: str) -> None:
+        """As :meth:`become`, of a series that is a new one to graphite-web: it forgets how a chart draws it."""
+        self.become(name)
+        self.options = NO_OPTIONS
+
 
 @dataclass(slots=True)
 class Grid:
@@ -138,6 +143,30 @@ class SeriesList:
         """This list with the values of each grid replaced by ``change(values)``."""
         for grid in self.grids:
             grid.values = change(grid.values)
+        return self
+
+    def named(self, function: str, arguments: str = "", tag: object = None, *, anew: bool = False) -> SeriesList:
+        """This list with each series called ``function(name...)``; ``arguments`` is what follows the name.
+
+        ``tag`` is the value of the tag ``function``, if it sets one; ``anew`` as in :meth:`Label.renew`.
+        """
+        text = None if tag is None else str(tag)
+        for grid in self.grids:
+            for label in grid.labels:
+                name = f"{function}({label.name}{arguments})"
+                if text is not None:
+                    label.tags[function] = text
+                if anew:
+                    label.renew(name)
+                else:
+                    label.become(name)
+        return self
+
+    def floats(self) -> SeriesList:
+        """This list with values that print with a fraction."""
+        for grid in self.grids:
+            for label in grid.labels:
+                label.ints = False
         return self
 
     def pick(self, places: NDArray[np.intp]) -> SeriesList:

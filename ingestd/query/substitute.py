@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import re2  # type: ignore[import-untyped]
 
@@ -50,18 +50,35 @@ class Match(Protocol):
 Template: TypeAlias = list[str | int]
 
 
+def _compiled(search: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(_python_classes(search), options)
+    except (re2.error, UnicodeError) as error:
+        reason = error.args[0] if error.args else error
+        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        raise QueryError(f"the regular expression {search[:80]!r} is not supported: {text}") from error
+
+
+class Search:
+    """A pattern to be found anywhere in names. Raises :class:`QueryError` if it is malformed."""
+
+    def __init__(self, search: str) -> None:
+        self._pattern = _compiled(search)
+        self._quick = re.compile(search).search if len(search) <= SHORT and is_quick(search) else None
+
+    def __call__(self, name: str) -> bool:
+        if self._quick is not None and len(name) <= SHORT:
+            return self._quick(name) is not None
+        return self._pattern.search(name) is not None
+
+
 class Substitution:
     """A pattern and its replacement, ready for many names. Raises :class:`QueryError` if either is malformed."""
 
     def __init__(self, search: str, replace: str) -> None:
-        options = re2.Options()
-        options.log_errors = False
-        try:
-            self._pattern = re2.compile(_python_classes(search), options)
-        except (re2.error, UnicodeError) as error:
-            reason = error.args[0] if error.args else error
-            text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-            raise QueryError(f"the regular expression {search[:80]!r} is not supported: {text}") from error
+        self._pattern = _compiled(search)
         self._template = parse_template(replace, self._pattern.groups, self._pattern.groupindex.get)
         quick = len(search) <= SHORT and len(replace) <= SHORT and is_quick(search)
         self._quick = re.compile(search).sub if quick else None

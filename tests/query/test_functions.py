@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.query.functions.buckets import bucketed
+from ingestd.query.functions.counters import growth
+from ingestd.query.functions.gaps import filled
 from ingestd.query.functions.registry import FUNCTIONS
-from ingestd.query.functions.transform import filled, growth, rounded
+from ingestd.query.functions.transform import rounded
 from ingestd.query.grid import Grid, Label, Series
 from ingestd.query.limits import QueryError
 from ingestd.query.reduce import REDUCERS

@@ -128,7 +128,7 @@ def moving(call: Invocation, series: SeriesList, size: Scalar, func: str, x_file
         grid.start += window.seconds
         for label in grid.labels:
             label.tags[name] = str(size)
-            label.become(f"{name}({label.name},{window.text})")
+            label.renew(f"{name}({label.name},{window.text})")
             label.ints = False
     return again
 
@@ -305,7 +305,7 @@ def exponential_moving_average(call: Invocation, series: SeriesList, size: Scala
         grid.start += window.seconds
         for label in grid.labels:
             label.tags["exponentialMovingAverage"] = str(size)
-            label.become(f"exponentialMovingAverage({label.name},{window.text})")
+            label.renew(f"exponentialMovingAverage({label.name},{window.text})")
             label.ints = False
     return again
 

@@ -71,6 +71,10 @@ def _node(value: Argument) -> Argument:
     return int(value) if isinstance(value, float) and value.is_integer() else _integer(value)
 
 
+def _number(value: Argument) -> Argument:
+    return value if isinstance(value, float) else _integer(value)
+
+
 def _int_or_inf(value: Argument) -> Argument:
     if isinstance(value, float):
         return value
@@ -101,6 +105,8 @@ LISTS_OF_SERIES: Final = ParamType("seriesLists", _series_list)
 """What mapSeries gives to reduceSeries: here a list like any other, group after group."""
 FLOAT: Final = ParamType("float", _float)
 INTEGER: Final = ParamType("integer", _integer)
+NUMBER: Final = ParamType("integer", _number)
+"""Called an integer, but graphite-web, which only logs that it is none, computes with any number."""
 INT_OR_INF: Final = ParamType("intOrInf", _int_or_inf)
 INT_OR_INTERVAL: Final = ParamType("intOrInterval", _scalar)
 INTERVAL: Final = ParamType("interval", _interval)

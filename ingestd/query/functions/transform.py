@@ -1,4 +1,4 @@
-"""One series to one series, point by point."""
+"""One series to one series, each value by itself or by what its series holds as a whole."""
 
 from __future__ import annotations
 
@@ -6,74 +6,113 @@ import numpy as np
 
 from ingestd.points import Values
 from ingestd.query.context import Invocation
-from ingestd.query.functions.registry import FLOAT, INT_OR_INF, SERIES, Param, function, optional
+from ingestd.query.functions.registry import FLOAT, INTEGER, SERIES, Param, function, optional
 from ingestd.query.grid import SeriesList
 from ingestd.query.limits import QueryError
 
+FACTOR = Param("factor", FLOAT)
 
-@function("scale", group="Transform", params=(SERIES, Param("factor", FLOAT)))
+
+@function("scale", group="Transform", params=(SERIES, FACTOR))
 def scale(call: Invocation, series: SeriesList, factor: float) -> SeriesList:
     """Each value times ``factor``."""
-    for label in series.labels:
-        label.tags["scale"] = str(factor)
-        label.become(f"scale({label.name},{factor:g})")
-        label.ints = False
-    return series.map(lambda values: values * factor)
+    return series.named("scale", f",{factor:g}", factor).floats().map(lambda values: values * factor)
 
 
-@function("derivative", group="Transform", params=(SERIES,))
-def derivative(call: Invocation, series: SeriesList) -> SeriesList:
-    """Each value less the one before it: the growth of a counter in each step."""
-    for label in series.labels:
-        label.tags["derivative"] = "1"
-        label.become(f"derivative({label.name})")
-    return series.map(differences)
-
-
-@function("perSecond", group="Transform", params=(SERIES, optional("maxValue", FLOAT), optional("minValue", FLOAT)))
-def per_second(call: Invocation, series: SeriesList, max_value: float | None, min_value: float | None) -> SeriesList:
-    """The growth of a counter a second, to 6 digits; nothing where it shrinks, unless the limits tell of a wrap.
-
-    graphite-web 1.1.10 crashes on a null where a limit is given; here a null gives a null, as its later versions do.
-    """
-    for label in series.labels:
-        label.tags["perSecond"] = "1"
-        label.become(f"perSecond({label.name})")
-        label.ints = False
+@function("scaleToSeconds", group="Transform", params=(SERIES, Param("seconds", FLOAT)))
+def scale_to_seconds(call: Invocation, series: SeriesList, seconds: float) -> SeriesList:
+    """Each value, an amount of its step, as the amount of ``seconds`` seconds, to 6 digits."""
+    series.named("scaleToSeconds", f",{whole(call, seconds)}", seconds).floats()
     for grid in series.grids:
         if grid.step <= 0:
-            raise QueryError("perSecond: a series has no step")
-        grid.values = rounded(growth(grid.values, max_value, min_value) / grid.step, 6)
+            raise QueryError("scaleToSeconds: a series has no step")
+        grid.values = rounded(grid.values * (seconds / grid.step), 6)
     return series
 
 
-def differences(values: Values) -> Values:
-    """Each value less the one before it in its row, NaN at the beginning."""
-    out = np.empty_like(values)
-    out[:, :1] = np.nan
-    np.subtract(values[:, 1:], values[:, :-1], out=out[:, 1:])
-    return out
+@function("add", group="Transform", params=(SERIES, Param("constant", FLOAT)))
+def add(call: Invocation, series: SeriesList, constant: float) -> SeriesList:
+    """Each value plus ``constant``, of which the name shows the whole part only."""
+    return series.named("add", f",{whole(call, constant)}", constant).floats().map(lambda values: values + constant)
 
 
-def growth(values: Values, max_value: float | None, min_value: float | None) -> Values:
-    """What a counter grew by since the point before it.
+@function("offset", group="Transform", params=(SERIES, FACTOR))
+def offset(call: Invocation, series: SeriesList, factor: float) -> SeriesList:
+    """Each value plus ``factor``."""
+    return series.named("offset", f",{factor:g}", factor).floats().map(lambda values: values + factor)
 
-    Values outside of the limits count as none. After a wrap the growth is what was left to ``max_value``, plus 1, plus
-    what the counter holds beyond ``min_value`` (0); with ``min_value`` alone a fall means a reset to it.
-    """
-    if max_value is not None:
-        values = np.where(values > max_value, np.nan, values)
-    if min_value is not None:
-        values = np.where(values < min_value, np.nan, values)
-    out = differences(values)
-    fallen = out < 0
-    if max_value is not None:
-        out[fallen] += max_value + 1 - (min_value or 0)
-    elif min_value is not None:
-        out[fallen] = values[fallen] - min_value
-    else:
-        out[fallen] = np.nan
-    return out
+
+@function("offsetToZero", group="Transform", params=(SERIES,))
+def offset_to_zero(call: Invocation, series: SeriesList) -> SeriesList:
+    """Each value less the smallest of its series."""
+    for grid in series.grids:
+        lowest, _ = extremes(grid.values)
+        grid.values = grid.values - lowest
+        for label, value in zip(grid.labels, lowest[:, 0].tolist(), strict=True):
+            label.tags["offsetToZero"] = str(None if np.isnan(value) else value)
+    return series.named("offsetToZero")
+
+
+@function("minMax", group="Transform", params=(SERIES,))
+def min_max(call: Invocation, series: SeriesList) -> SeriesList:
+    """Each value as its place between the smallest, 0, and the largest, 1, of its series; 0 where those are equal."""
+
+    def place(values: Values) -> Values:
+        lowest, highest = extremes(values)
+        span = highest - lowest
+        return np.where(span == 0, values * 0.0, (values - lowest) / span)
+
+    return series.named("minMax").floats().map(place)
+
+
+@function("absolute", group="Transform", params=(SERIES,))
+def absolute(call: Invocation, series: SeriesList) -> SeriesList:
+    """Each value without its sign."""
+    return series.named("absolute", tag=1).map(np.abs)
+
+
+@function("round", group="Transform", params=(SERIES, optional("precision", INTEGER, shown=0)))
+def round_values(call: Invocation, series: SeriesList, precision: int | None) -> SeriesList:
+    """Each value to ``precision`` digits behind the point, or before it if that is negative; ties to the even digit."""
+    digits = precision or 0
+    arguments = "" if precision is None else f",{float(precision):g}"
+    series.named("round", arguments)
+    for label in series.labels:
+        label.tags["round"] = str(digits)
+    return series.map(lambda values: rounded(values, digits))
+
+
+@function("delay", group="Transform", params=(SERIES, Param("steps", INTEGER)))
+def delay(call: Invocation, series: SeriesList, steps: int) -> SeriesList:
+    """Each value ``steps`` points later, or earlier if that is negative. 0 leaves no values, as in graphite-web."""
+
+    def moved(values: Values) -> Values:
+        width = values.shape[1]
+        out = np.full_like(values, np.nan)
+        if steps == 0:
+            return out[:, :0]
+        if 0 < steps < width:
+            out[:, steps:] = values[:, :-steps]
+        elif -width < steps < 0:
+            out[:, :steps] = values[:, -steps:]
+        return out
+
+    return series.named("delay", f",{steps}", steps, anew=True).map(moved)
+
+
+def extremes(values: Values) -> tuple[Values, Values]:
+    """The smallest and the largest value of each row, float64[rows, 1] each, NaN where there is none."""
+    if values.shape[1] == 0:
+        none = np.full((len(values), 1), np.nan)
+        return none, none
+    return np.fmin.reduce(values, axis=1, keepdims=True), np.fmax.reduce(values, axis=1, keepdims=True)
+
+
+def whole(call: Invocation, number: float) -> int:
+    """The whole part of a number, for a name."""
+    if not np.isfinite(number):
+        raise QueryError(f"{call.name}: {number!r} has no whole part")
+    return int(number)
 
 
 def rounded(values: Values, digits: int) -> Values:
@@ -82,36 +121,16 @@ def rounded(values: Values, digits: int) -> Values:
     The two differ only beside a tie, so only those values go through Python. Values that have no such digits stay;
     just below those the result may be one unit of the last digit off, 1e-14 of the value.
     """
-    power = 10.0**digits
-    product = values * power
-    whole = np.rint(product)
+    if digits > 300:
+        return values
+    if digits < -308:
+        return values * 0.0
+    power = 10.0 ** abs(digits)
+    product = values * power if digits >= 0 else values / power
+    nearest = np.rint(product)
     size = np.abs(product)
-    near = (np.abs(product - whole) + size * 5e-16 >= 0.5) & (size < 1e14)
-    out = np.asarray(whole / power)
+    near = (np.abs(product - nearest) + size * 5e-16 >= 0.5) & (size < 1e14)
+    out = np.asarray(nearest / power if digits >= 0 else nearest * power)
     if near.any():
         out[near] = [round(value, digits) for value in values[near].tolist()]
     return np.where(size >= 2.0**52, values, out)
-
-
-@function("keepLastValue", group="Transform", params=(SERIES, optional("limit", INT_OR_INF, float("inf"))))
-def keep_last_value(call: Invocation, series: SeriesList, limit: float) -> SeriesList:
-    """Fills gaps of up to ``limit`` points with the value before them; longer gaps stay whole."""
-    for label in series.labels:
-        label.become(f"keepLastValue({label.name})")
-    return series.map(lambda values: filled(values, limit))
-
-
-def filled(values: Values, limit: float) -> Values:
-    """``values`` float64[rows, n] with gaps between a value and the next, or the end, of at most ``limit`` filled."""
-    empty = np.isnan(values)
-    if not empty.any():
-        return values
-    points = values.shape[1]
-    index = np.arange(points, dtype=np.int32)
-    last = np.maximum.accumulate(np.where(empty, np.int32(-1), index), axis=1)
-    following = np.minimum.accumulate(np.where(empty, np.int32(points), index)[:, ::-1], axis=1)[:, ::-1]
-    fill = empty & (last >= 0) & (following - last - 1 <= limit)
-    rows, columns = np.nonzero(fill)
-    out = values.copy()
-    out[rows, columns] = values[rows, last[rows, columns]]
-    return out

@@ -1,0 +1,150 @@
+"""How a chart draws a series: the keys of graphite-web's ``TimeSeries.options``, and ``color``."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from ingestd.points import Values
+from ingestd.query.attime import parse_time
+from ingestd.query.context import Invocation
+from ingestd.query.functions.registry import DATE, FLOAT, NUMBER, SERIES, SERIES_LIST, STRING, Param, function, optional
+from ingestd.query.functions.special import constant_line
+from ingestd.query.grid import Grid, Label, Option, SeriesList, single
+from ingestd.query.limits import QueryError
+from ingestd.query.parse import Scalar
+
+DEFAULT_STACK = "__DEFAULT__"
+
+
+@function("alpha", group="Graph", params=(SERIES, Param("alpha", FLOAT)))
+def alpha(call: Invocation, series: SeriesList, alpha: float) -> SeriesList:
+    """Draws with this opacity, 0 to 1."""
+    return drawn(series, alpha=alpha)
+
+
+@function("color", group="Graph", params=(SERIES, Param("theColor", STRING)))
+def color(call: Invocation, series: SeriesList, the_color: Scalar) -> SeriesList:
+    """Draws in this colour, a name or ``#rrggbb`` or ``#rrggbbaa``."""
+    return drawn(series, color=str(the_color))
+
+
+@function("lineWidth", group="Graph", params=(SERIES, Param("width", FLOAT)))
+def line_width(call: Invocation, series: SeriesList, width: float) -> SeriesList:
+    """Draws lines of this width in pixels."""
+    return drawn(series, lineWidth=width)
+
+
+@function("dashed", group="Graph", params=(SERIES, optional("dashLength", NUMBER, 5)))
+def dashed(call: Invocation, series: SeriesList, dash_length: float) -> SeriesList:
+    """Draws a line of dashes of this length in pixels."""
+    return drawn(called(series, "dashed", f", {dash_length:g}", dash_length), dashed=dash_length)
+
+
+@function("drawAsInfinite", group="Graph", params=(SERIES,))
+def draw_as_infinite(call: Invocation, series: SeriesList) -> SeriesList:
+    """Draws a vertical line wherever a value is not zero."""
+    return drawn(called(series, "drawAsInfinite"), drawAsInfinite=True)
+
+
+@function("secondYAxis", group="Graph", params=(SERIES,))
+def second_y_axis(call: Invocation, series: SeriesList) -> SeriesList:
+    """Draws against a second axis at the right."""
+    return drawn(called(series, "secondYAxis"), secondYAxis=True)
+
+
+@function("areaBetween", group="Graph", params=(SERIES,))
+def area_between(call: Invocation, series: SeriesList) -> SeriesList:
+    """Draws the area between two series, the first of which is the lower one."""
+    labels = series.labels
+    if len(labels) != 2:
+        raise QueryError("areaBetween series argument must reference *exactly* 2 series")
+    lower, upper = labels
+    lower.options = {**lower.options, "stacked": True, "invisible": True}
+    upper.options = {**upper.options, "stacked": True}
+    upper.tags["areaBetween"] = "1"
+    lower.tags = dict(upper.tags)
+    lower.name = upper.name = f"areaBetween({upper.path_expression})"
+    return series
+
+
+@function(
+    "stacked",
+    group="Graph",
+    params=(
+        Param("seriesList", SERIES_LIST, keyword="seriesLists"),
+        optional("stack", STRING, DEFAULT_STACK, keyword="stackName", shown=None),
+    ),
+)
+def stacked(call: Invocation, series: SeriesList, stack: Scalar) -> SeriesList:
+    """Each series on top of those before it, of this call and of the earlier ones of the request with this stack."""
+    name = str(stack)
+    grids = sorted(series.grids, key=lambda grid: int(grid.places[0]))
+    stacks = call.context.source.stacks
+    below = stacks.get(name, np.zeros(0))
+    width = max([len(below), *(grid.values.shape[1] for grid in grids)])
+    call.context.charge(len(series) + 1, width)
+    heights = np.zeros((len(series) + 1, width))
+    heights[0, : len(below)] = below
+    for grid in grids:
+        heights[grid.places + 1, : grid.values.shape[1]] = np.where(np.isnan(grid.values), 0.0, grid.values)
+    heights = np.cumsum(heights, axis=0)
+    stacks[name] = heights[-1]
+    for grid in grids:
+        grid.values = piled(grid, heights)
+        for label in grid.labels:
+            if name == DEFAULT_STACK:
+                label.tags["stacked"] = name
+            label.renew(f"stacked({label.name})" if name == DEFAULT_STACK else label.name)
+    return drawn(series, stacked=True)
+
+
+def piled(grid: Grid, heights: Values) -> Values:
+    """The rows of ``heights`` float64[1 + series, points] that are the grid's, where it has values."""
+    own = heights[grid.places + 1, : grid.values.shape[1]]
+    return np.where(np.isnan(grid.values), np.nan, own)
+
+
+@function(
+    "threshold", group="Graph", params=(Param("value", FLOAT), optional("label", STRING), optional("color", STRING))
+)
+def threshold(call: Invocation, value: float, label: Scalar, color: Scalar) -> SeriesList:
+    """A horizontal line at ``value``."""
+    series = constant_line(call, value)
+    if label:
+        series.labels[0].name = str(label)
+    return drawn(series, color=str(color)) if color else series
+
+
+@function(
+    "verticalLine", group="Graph", params=(Param("ts", DATE), optional("label", STRING), optional("color", STRING))
+)
+def vertical_line(call: Invocation, ts: Scalar, label: Scalar, color: Scalar) -> SeriesList:
+    """A vertical line at a time within the request's window."""
+    context = call.context
+    at = parse_time(str(ts), context.now, context.tz)
+    if not context.start <= at <= context.until:
+        where = "before start" if at < context.start else "after end"
+        raise QueryError(f"verticalLine(): timestamp {at} exists {where} of range")
+    name = str(label)
+    line = Label(name, name, {"name": name}, x_files_factor=context.x_files_factor)
+    if label is None:
+        line.name = cast(str, None)  # which JSON prints as null: see Label.name
+    series = drawn(single(line, at, at, 1, np.ones(2)), drawAsInfinite=True)
+    return drawn(series, color=str(color)) if color else series
+
+
+def drawn(series: SeriesList, **options: Option) -> SeriesList:
+    """The series with these options besides those they have."""
+    for label in series.labels:
+        label.options = {**label.options, **options}
+    return series
+
+
+def called(series: SeriesList, function: str, arguments: str = "", tag: object = 1) -> SeriesList:
+    """The series shown as ``function(name...)`` with that tag; an enclosing function still prints what it did."""
+    for label in series.labels:
+        label.tags[function] = str(tag)
+        label.name = f"{function}({label.name}{arguments})"
+    return series
