@@ -116,6 +116,7 @@ Table: Final[type[PureTable]] = _kernel("table", "Table") or PureTable
 parse_compiled: Final[Parse | None] = _kernel("lines", "parse")
 survey_compiled: Final[Callable[..., tuple[int, int, int]] | None] = _kernel("ring", "survey")
 scatter_compiled: Final[Callable[..., int] | None] = _kernel("ring", "scatter")
+lay_compiled: Final[Callable[..., None] | None] = _kernel("ring", "lay")
 receive_all: Final[Callable[[list[int], memoryview, int], list[int]] | None] = _kernel("reads", "receive_all")
 CollectdReader: Final[Callable[..., Reader] | None] = _kernel("collectd", "Reader")
 xor_compiled: Final[Callable[[bytes, bytes], bytes] | None] = _kernel("seal", "xor")

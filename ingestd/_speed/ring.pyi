@@ -15,3 +15,10 @@ def scatter(
     touched: NDArray[np.uint8],
     start: int,
 ) -> int: ...
+def lay(
+    data: NDArray[np.float64],
+    touched: NDArray[np.uint8],
+    columns: NDArray[np.int32],
+    low: int,
+    out: NDArray[np.float64],
+) -> None: ...

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestd._speed import rows_compiled, scatter_compiled, survey_compiled
+from ingestd._speed import lay_compiled, rows_compiled, scatter_compiled, survey_compiled
 from ingestd.points import Ids, Times, Values
 from ingestd.storage.overlay import distinct
 from ingestd.storage.view import Fold
@@ -137,6 +137,13 @@ class Buffer:
         """Lay slots ``low`` to ``high`` of series ``ids`` (ascending uint32[n]) over ``out`` float64[n, high - low]."""
         col = self._col
         columns = col[ids[: int(np.searchsorted(ids, len(col)))]]
+        if lay_compiled is not None:
+            touched = self._touched.view(np.uint8).copy()
+            lay_compiled(self._data, touched, columns, low, out[: len(columns)])
+        else:
+            self._lay(out, ids, columns, low, high)
+
+    def _lay(self, out: Values, ids: Ids, columns: NDArray[np.int32], low: int, high: int) -> None:
         slots = low + np.flatnonzero(self._touched[low:high])
         data = self._data
         rows = np.flatnonzero(columns >= 0)

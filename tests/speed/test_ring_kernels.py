@@ -45,9 +45,20 @@ def test_put_is_the_same(batches, step, first):
             pure.put(*columns, step, first)
             assert len(compiled) == len(pure)
             assert compiled.nbytes == pure.nbytes
-    (members, values), (expected_members, expected) = held(compiled), held(pure)
-    assert members == expected_members
-    np.testing.assert_array_equal(values, expected)
+        patch.setattr(ring, "scatter_compiled", kernel)
+        (members, values), (expected_members, expected) = held(compiled), held(pure)
+        assert members == expected_members
+        np.testing.assert_array_equal(values, expected)
+        asked = np.array([0, 3, 4, 5, 200, 299, 300, 399], np.uint32)
+        for low, high in ((0, LENGTH), (3, 7), (LENGTH - 1, LENGTH), (5, 5)):
+            laid = []
+            for lay in (ring.lay_compiled, None):
+                patch.setattr(ring, "lay_compiled", lay)
+                wide = np.full((len(asked), LENGTH + 2), 5.0)
+                compiled.lay(wide[:, 1 : 1 + high - low], asked, low, high)
+                laid.append(wide)
+            patch.undo()
+            np.testing.assert_array_equal(*laid)
 
 
 @given(
@@ -78,6 +89,17 @@ def test_no_slot_outside_the_block_is_written(time, step, error):
     with pytest.raises(error):
         buffer.put(np.array([3], np.uint32), np.array([time]), np.array([1.0]), step)
     assert not len(buffer.series())
+
+
+def test_nothing_outside_the_ring_is_read():
+    data, touched, columns = np.zeros((4, 3)), np.ones(4, np.uint8), np.zeros(2, np.int32)
+    for low, slots, rows in ((-1, 1, 2), (0, 5, 2), (4, 1, 2), (0, 1, 3)):
+        with pytest.raises(ValueError, match="different lengths"):
+            ring.lay_compiled(data, touched, columns, low, np.zeros((rows, slots)))
+    with pytest.raises(ValueError, match="different lengths"):
+        ring.lay_compiled(data, touched[:3], columns, 0, np.zeros((2, 1)))
+    with pytest.raises(IndexError):
+        ring.lay_compiled(data, touched, np.array([0, 3], np.int32), 0, np.zeros((2, 1)))
 
 
 def test_columns_of_different_lengths_are_refused():
