@@ -5,21 +5,8 @@ import socket
 
 import pytest
 
-from ingestd.ingest.sockets import dropped, kernel_drops, open_datagram, open_pair, open_stream, resolve, shown
+from ingestd.ingest.sockets import kernel_drops, open_datagram, open_pair, open_stream, resolve, shown
 from ingestd.ingest.sources import IngestError
-
-TABLE = """\
-   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
-  411: 0100007F:64E2 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 31337 2 00000000a1b2c3d4 17
-  412: 00000000:07D3 00000000:0000 07 00000000:00020300 00:00000000 00000000   104        0 31338 2 00000000a1b2c3d5 4
-  413: 00000000:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1733 2 00000000a1b2c3d6 900
-"""
-
-
-def test_drops_are_those_of_the_wanted_inodes() -> None:
-    assert dropped(TABLE, [31337, 31338]) == 21
-    assert dropped(TABLE, [1]) == 0
-    assert dropped("", [31337]) == 0
 
 
 def test_the_kernels_own_drops_are_seen() -> None:
@@ -36,6 +23,22 @@ def test_the_kernels_own_drops_are_seen() -> None:
             pass
         assert read < 100
         assert kernel_drops([sock]) == 100 - read
+
+
+def test_drops_of_all_sockets_are_added_up_and_one_that_cannot_tell_has_none() -> None:
+    with (
+        open_datagram((socket.AF_INET, ("127.0.0.1", 0)), 4096) as one,
+        open_datagram((socket.AF_INET6, ("::1", 0, 0, 0)), 4096) as other,
+        open_datagram((socket.AF_INET, ("127.0.0.1", 0))) as closed,
+    ):
+        for sock in (one, other):
+            with socket.socket(sock.family, socket.SOCK_DGRAM) as client:
+                for _ in range(100):
+                    client.sendto(b"x" * 1000, sock.getsockname())
+        apart = [kernel_drops([sock]) for sock in (one, other)]
+        assert all(apart)
+        closed.close()
+        assert kernel_drops([one, closed, other]) == sum(apart)
 
 
 def test_a_pair_shares_its_port_number() -> None:
