@@ -13,7 +13,7 @@ import logging
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,7 +98,7 @@ class Daemon:
             ledger=self.ledger,
         )
         self._tls: list[TlsContext] = []
-        self._reader = LocalReader(self._globs, self._store)
+        self._reader = LocalReader(self._globs, self._store, self._event_times)
         self._events: EventLog
         self._notices: Notices
         self._listeners: list[Listener] = []
@@ -195,6 +195,9 @@ class Daemon:
         tls = self._follow(make_tls(settings.http.tls))
         self._http = HttpServer(self._deps(guard), http_limits(settings), tls)
         await self._http.start([parse_address(text) for text in settings.http.listen])
+
+    def _event_times(self, tags: Sequence[str], start: int, until: int) -> list[int]:
+        return self._events.times(tags, start, until)
 
     def _deps(self, guard: Guard) -> Deps:
         limits = self._settings.limits

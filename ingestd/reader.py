@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from ingestd.index.globs import Globs
 from ingestd.points import Ids, Rows, Totals
 from ingestd.storage.origins import Origin
 from ingestd.storage.store import Store
 
+EventTimes: TypeAlias = Callable[[Sequence[str], int, int], list[int]]
+"""As :meth:`ingestd.storage.events.EventLog.times`."""
+
 
 class LocalReader:
     """The :class:`ingestd.query.grid.TotalReader` of this process's own series. Thread-safe."""
 
-    def __init__(self, globs: Globs, store: Store) -> None:
+    def __init__(self, globs: Globs, store: Store, events: EventTimes) -> None:
         self._globs = globs
         self._store = store
+        self._events = events
 
     def find(self, pattern: str) -> list[tuple[str, int]]:
         """Leaves (path, id) that match a glob, ascending by path, none twice."""
@@ -31,6 +35,10 @@ class LocalReader:
     ) -> Totals | None:
         """As :meth:`ingestd.storage.store.Store.total`."""
         return self._store.total(ids, start, until, now, manner, before)
+
+    def events(self, tags: Sequence[str], start: int, until: int) -> list[int]:
+        """As :meth:`ingestd.query.grid.EventReader.events`."""
+        return self._events(tags, start, until)
 
     def explain(self, ids: Ids, start: int, until: int, now: int) -> list[dict[str, Any]]:
         """As :meth:`ingestd.query.trace.Explainer.explain`."""

@@ -20,6 +20,7 @@ from ingestd.query.functions.totals import totalled
 from ingestd.query.grid import Reader, Series, SeriesList
 from ingestd.query.limits import LimitError, QueryError, QueryLimits
 from ingestd.query.parse import Literal, Node, Path, parse
+from ingestd.query.template import resolve
 from ingestd.query.trace import Trace, tree_of
 
 NO_FACTOR: Final = 0.0
@@ -38,6 +39,8 @@ class Request:
     max_data_points: int | None = None
     x_files_factor: float | None = None
     limits: QueryLimits = field(default_factory=QueryLimits)
+    template: tuple[tuple[str, str], ...] = ()
+    """Values of template()'s variables, by name."""
     stop: Callable[[], bool] = never
     """Asked now and then, in the thread of the query: whether nobody waits for the answer any more."""
 
@@ -53,7 +56,8 @@ def run(request: Request, reader: Reader, trace: Trace | None = None) -> list[Se
     if len(request.targets) > limits.targets:
         raise LimitError("limits.query_targets", f"{len(request.targets)} targets", limits.targets)
     since = trace.clock() if trace else 0.0
-    trees = [parse(target, limits) for target in request.targets if target.strip()]
+    given = dict(request.template)
+    trees = [resolve(parse(target, limits), given, limits) for target in request.targets if target.strip()]
     if trace:
         trace.took("parse", since)
         trace.trees = [tree_of(tree) for tree in trees]

@@ -51,6 +51,18 @@ class TotalReader(Reader, Protocol):
         ...
 
 
+@runtime_checkable
+class EventReader(Protocol):
+    """A reader that knows of events."""
+
+    def events(self, tags: Sequence[str], start: int, until: int) -> list[int]:
+        """When events with all of ``tags`` happened, start <= time <= until, ascending; of any tags if there are none.
+
+        May be called from a worker thread.
+        """
+        ...
+
+
 @dataclass(slots=True)
 class Label:
     """What is known of a series besides its values."""

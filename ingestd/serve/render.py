@@ -65,7 +65,14 @@ def request_of(deps: Deps, params: Params) -> Request:
         max_data_points=_max_data_points(params),
         x_files_factor=_x_files_factor(params),
         limits=deps.query_limits,
+        template=_template(params),
     )
+
+
+def _template(params: Params) -> tuple[tuple[str, str], ...]:
+    """The variables ``template[NAME]``, the last value of each."""
+    values = {name[9:-1]: value for name, value in params.pairs if name.startswith("template[")}
+    return tuple(values.items())
 
 
 def _max_data_points(params: Params) -> int | None:

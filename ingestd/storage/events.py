@@ -9,6 +9,7 @@ import bisect
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,6 +112,10 @@ class EventLog:
         elif wanted:
             found = [e for e in found if wanted.issubset(e["tags"])]
         return [_copy(e) for e in found]
+
+    def times(self, tags: Sequence[str], start: int, until: int) -> list[int]:
+        """When events with all of ``tags`` happened, start <= when <= until, ascending."""
+        return [event["when"] for event in self.query(start, until, list(tags), None)]
 
     def get(self, id: int) -> dict[str, Any] | None:  # noqa: A002
         """One event, or None."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd.points import Ids, Rows
+from ingestd.query.evaluate import Request, run
 from ingestd.query.functions.buckets import beginning, hits
 from ingestd.query.functions.counters import restarted
 from ingestd.query.functions.gaps import bridged, gap_periods
@@ -21,6 +23,7 @@ from ingestd.query.grid import Grid, Label, Series
 from ingestd.query.limits import LimitError, QueryError, QueryLimits
 
 Render = Callable[..., list[Series]]
+NOW = 1_800_000_000
 row = st.lists(st.none() | st.integers(-9, 9).map(float), min_size=1, max_size=40)
 
 
@@ -126,6 +129,41 @@ def test_options_of_a_chart(render: Render) -> None:
     assert not render(data, 'derivative(color(a,"red"))')[0].options
     (line,) = render(data, 'verticalLine("-10s",color="red")')
     assert (line.name, dict(line.options)) == (None, {"drawAsInfinite": True, "color": "red"})
+
+
+class WithEvents:
+    """A reader of events at some seconds, all of them with the tags a and b."""
+
+    def __init__(self, times: list[int]) -> None:
+        self.times = times
+
+    def find(self, pattern: str) -> list[tuple[str, int]]:
+        return []
+
+    def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
+        return []
+
+    def events(self, tags: Sequence[str], start: int, until: int) -> list[int]:
+        return [time for time in self.times if start <= time <= until and {*tags} <= {"a", "b"}]
+
+
+@given(st.lists(st.integers(NOW - 12, NOW + 2)))
+def test_events_are_counted_by_the_second(times: list[int]) -> None:
+    """From the window's beginning to the second before its end; graphite-web crashes of one at the end."""
+    request = Request(('events("*")', 'events("a", "b")', 'events("c")'), NOW - 10, NOW, NOW, UTC)
+    every, some, none = run(request, WithEvents(sorted(times)))
+    expected = [float(times.count(second)) or math.nan for second in range(NOW - 10, NOW)]
+    np.testing.assert_array_equal(every.values, expected)
+    np.testing.assert_array_equal(some.values, expected)
+    assert np.isnan(none.values).all()
+    assert (every.start, every.end, every.step, every.consolidation_func, every.ints) == (NOW - 10, NOW, 1, "sum", True)
+    assert (every.name, some.name) == ('events("*")', 'events("a", "b")')
+
+
+def test_a_reader_without_events(render: Render) -> None:
+    (one,) = render({}, "events()")
+    assert (one.name, len(one.values)) == ('events("")', 60)
+    assert np.isnan(one.values).all()
 
 
 def test_random_walks_can_be_repeated(render: Render) -> None:

@@ -174,7 +174,7 @@ def test_time_shift_takes_the_window_of_the_first_series(render: Render) -> None
         "timeShift(a.x,5)",
         "keepLastValue(a.x,'x')",
         "constantLine(a.x)",
-        "template(a.$x,x=1)",
+        "template(a.$x,b.c)",
     ],
 )
 def test_errors_are_query_errors_of_one_line(render: Render, target: str) -> None:

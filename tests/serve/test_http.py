@@ -59,6 +59,12 @@ async def test_render_defaults_to_a_day_and_takes_targets_with_brackets(client, 
     assert (request.x_files_factor, request.max_data_points) == (0.5, 7)
 
 
+async def test_variables_of_templates(client, fakes):
+    await answer(await client.get("/render?target=a&format=json&template[h]=x&template[h]=y&template[n]=3&template=q"))
+    (request,) = fakes.requests
+    assert request.template == (("h", "y"), ("n", "3"))
+
+
 async def test_now_shifts_times_and_swapped_ones_are_exchanged(client, fakes):
     await answer(await client.get("/render?target=a&format=json&now=1000000&from=now&until=-1h&tz=Asia/Kolkata"))
     (request,) = fakes.requests

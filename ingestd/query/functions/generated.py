@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
 from ingestd.points import Values
-from ingestd.query.context import Invocation, path_tags
+from ingestd.query.context import Invocation, name_tags
 from ingestd.query.functions.registry import INTEGER, NUMBER, STRING, Param, function, optional
-from ingestd.query.grid import Label, SeriesList, single
+from ingestd.query.grid import EventReader, Label, SeriesList, single
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
 
@@ -39,6 +39,23 @@ def random_walk(call: Invocation, name: Scalar, step: int) -> SeriesList:
     return generated(call, name, step, np.concatenate((np.zeros(1), walk))[:count])
 
 
+@function("events", group="Special", params=(Param("tags", STRING, multiple=True),))
+def events(call: Invocation, *tags: Scalar) -> SeriesList:
+    """How many events with all of the tags, or with any at all for ``"*"``, there were in each second."""
+    context = call.context
+    start, points = context.start, context.until - context.start
+    context.charge(1, points)
+    wanted = [str(tag) for tag in tags]
+    name = "events({})".format(", ".join(f'"{tag}"' for tag in wanted) or '""')
+    reader = context.source.reader
+    times: list[int] = []
+    if isinstance(reader, EventReader):
+        times = reader.events([] if wanted == ["*"] else wanted, start, context.until)
+    counts = np.bincount(np.array(times, np.int64) - start, minlength=points)[:points].astype(np.float64)
+    label = Label(name, name, {"name": name}, "sum", context.x_files_factor, ints=True)
+    return single(label, start, context.until, 1, np.where(counts > 0, counts, np.nan))
+
+
 def moments(call: Invocation, step: int) -> Values:
     """The times of the series, float64[points]: every ``step`` seconds from the window's beginning, its end excluded.
 
@@ -55,5 +72,5 @@ def generated(call: Invocation, name: Scalar, step: int, values: Values) -> Seri
     """One series of the request's window; ``values`` float64[points]."""
     context = call.context
     text = str(name)
-    label = Label(text, text, path_tags(text), x_files_factor=context.x_files_factor)
+    label = Label(cast(str, name), text, name_tags(text), x_files_factor=context.x_files_factor)
     return single(label, context.start, context.until, step, values)

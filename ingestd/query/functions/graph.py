@@ -8,7 +8,7 @@ import numpy as np
 
 from ingestd.points import Values
 from ingestd.query.attime import parse_time
-from ingestd.query.context import Invocation
+from ingestd.query.context import Invocation, name_tags
 from ingestd.query.functions.registry import DATE, FLOAT, NUMBER, SERIES, SERIES_LIST, STRING, Param, function, optional
 from ingestd.query.functions.special import constant_line
 from ingestd.query.grid import Grid, Label, Option, SeriesList, single
@@ -113,7 +113,7 @@ def threshold(call: Invocation, value: float, label: Scalar, color: Scalar) -> S
     """A horizontal line at ``value``."""
     series = constant_line(call, value)
     if label:
-        series.labels[0].name = str(label)
+        series.labels[0].name = cast(str, label)
     return drawn(series, color=str(color)) if color else series
 
 
@@ -127,10 +127,9 @@ def vertical_line(call: Invocation, ts: Scalar, label: Scalar, color: Scalar) ->
     if not context.start <= at <= context.until:
         where = "before start" if at < context.start else "after end"
         raise QueryError(f"verticalLine(): timestamp {at} exists {where} of range")
-    name = str(label)
-    line = Label(name, name, {"name": name}, x_files_factor=context.x_files_factor)
-    if label is None:
-        line.name = cast(str, None)  # which JSON prints as null: see Label.name
+    text = str(label)
+    # What is no text is printed as it is, and nothing as null: see Label.name.
+    line = Label(cast(str, label), text, name_tags(text), x_files_factor=context.x_files_factor)
     series = drawn(single(line, at, at, 1, np.ones(2)), drawAsInfinite=True)
     return drawn(series, color=str(color)) if color else series
 
