@@ -96,6 +96,12 @@ def _last(values: Values, sizes: Sizes) -> Values:
 
 def _diff(values: Values, sizes: Sizes) -> Values:
     """The first value less all others; values before the first are none, so the second may become the minuend."""
+    if values.shape[-1] <= SHORT:
+        out = np.array(values[..., 0])
+        for at in range(1, values.shape[-1]):
+            value = values[..., at]
+            out = np.where(np.isnan(out), value, out - np.where(np.isnan(value), 0.0, value))
+        return out
     there = ~np.isnan(values)
     first = np.argmax(there, axis=-1)[..., np.newaxis]
     rest = np.where(there & (np.arange(values.shape[-1]) != first), values, 0.0)
@@ -240,6 +246,8 @@ MANNERS: Final[dict[str, str]] = {
 
 def enough(counts: NDArray[np.integer[Any]] | Values, size: float, x_files_factor: float | Values) -> NDArray[np.bool_]:
     """Where at least one value, and at least that fraction of ``size``, is known: bool[...]."""
+    if np.max(x_files_factor, initial=-np.inf) <= 0:
+        return np.asarray(counts > 0)
     return (counts > 0) & (counts / size >= x_files_factor)
 
 

@@ -21,7 +21,7 @@ from ingestd.query.functions.registry import (
     optional,
 )
 from ingestd.query.functions.special import line
-from ingestd.query.functions.together import Places, common_tags, expressions, wrapped, zipped
+from ingestd.query.functions.together import Places, common_tags, expressions, taken, wrapped, zipped
 from ingestd.query.grid import Grid, Label, SeriesList, concatenate, single
 from ingestd.query.limits import QueryError
 from ingestd.query.reduce import WHOLE, across, enough, known, percentile, reducer
@@ -195,6 +195,8 @@ def aggregated_groups(
 
     Groups of one size that lie in one grid are reduced together, as a cube.
     """
+    if not groups:
+        return SeriesList()
     func = agg_func(func)
     context = call.context
     factor = context.x_files_factor if x_files_factor is None else x_files_factor
@@ -214,13 +216,13 @@ def aggregated_groups(
         window = grid.start, grid.end - (grid.end - grid.start) % grid.step, grid.step
         out.append(SeriesList([Grid(*window, values, made, np.arange(len(chosen)))]))
         order.append(np.array(chosen))
-    if not out:
-        return SeriesList()
     return concatenate(out).pick(np.argsort(np.concatenate(order)))
 
 
 def _by_grid(series: SeriesList, groups: Sequence[Places]) -> list[tuple[Grid | None, list[int]]]:
     """The numbers of the groups that lie in one grid by grid, and of those that lie in several."""
+    if len(series.grids) == 1 and series.grids[0].step > 0:
+        return [(series.grids[0], list(range(len(groups))))]
     number_of = np.empty(len(series), np.intp)
     for number, grid in enumerate(series.grids):
         number_of[grid.places] = number
@@ -246,7 +248,7 @@ def reduced_groups(values: Values, rows: Places, sizes: Places, func: str, x_fil
         if len(groups) < FEW:
             for number in groups.tolist():
                 chosen = rows[firsts[number] : firsts[number] + size]
-                out[number] = across(_taken(values, chosen), func, x_files_factor)
+                out[number] = across(taken(values, chosen), func, x_files_factor)
             continue
         piece = max(PIECE // max(size * points, 1), 1)
         for at in range(0, len(groups), piece):
@@ -254,11 +256,3 @@ def reduced_groups(values: Values, rows: Places, sizes: Places, func: str, x_fil
             cube = values[rows[firsts[some][:, np.newaxis] + np.arange(size)]].transpose(0, 2, 1)
             out[some] = np.where(enough(known(cube), size, x_files_factor), reduce(cube, size), np.nan)
     return out
-
-
-def _taken(values: Values, rows: Places) -> Values:
-    """``values[rows]``, a view where the rows follow one another."""
-    first = int(rows[0])
-    if np.array_equal(rows, np.arange(first, first + len(rows))):
-        return values[first : first + len(rows)]
-    return values[rows]

@@ -325,15 +325,18 @@ def recurrence(factors: Values, additions: Values, first: Values) -> Values:
     rows, points = additions.shape
     size = max(math.isqrt(points), 1)
     blocks = -(-points // size)
-    padding = ((0, 0), (0, blocks * size - points))
-    scale = np.pad(factors, padding).reshape(rows, blocks, size)
-    out = np.pad(additions, padding).reshape(rows, blocks, size)
+    # Steps lie beside each other in memory, so that each works on runs of rows.
+    scale, out = np.zeros((2, blocks * size, rows))
+    scale[:points], out[:points] = factors.T, additions.T
+    scale, out = scale.reshape(blocks, size, rows), out.reshape(blocks, size, rows)
     for at in range(1, size):
-        out[..., at] += scale[..., at] * out[..., at - 1]
-        scale[..., at] *= scale[..., at - 1]
-    before = np.empty((rows, blocks, 1))
+        out[:, at] += scale[:, at] * out[:, at - 1]
+        scale[:, at] *= scale[:, at - 1]
+    before = np.empty((blocks, 1, rows))
     carried = first
     for block in range(blocks):
-        before[:, block, 0] = carried
-        carried = scale[:, block, -1] * carried + out[:, block, -1]
-    return (scale * before + out).reshape(rows, blocks * size)[:, :points]
+        before[block] = carried
+        carried = scale[block, -1] * carried + out[block, -1]
+    scale *= before
+    out += scale
+    return np.asarray(out.reshape(-1, rows)[:points].T)

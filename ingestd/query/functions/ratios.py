@@ -42,9 +42,11 @@ FIRST: Final = Param("seriesListFirstPos", SERIES_LIST)
 SECOND: Final = Param("seriesListSecondPos", SERIES_LIST)
 
 
-def ratio(dividend: Values, divisor: Values | float) -> Values:
+def ratio(dividend: Values, divisor: Values) -> Values:
     """The quotient; NaN where the divisor is zero or one of them is NaN."""
-    return np.asarray(dividend / np.where(divisor == 0, np.nan, divisor))
+    out = np.asarray(dividend / divisor)
+    np.copyto(out, np.nan, where=divisor == 0)
+    return out
 
 
 def _places(count: int) -> Places:
@@ -89,6 +91,8 @@ def _paired(
 ) -> SeriesList:
     if len(firsts) != len(seconds):
         raise QueryError("seriesListFirstPos and seriesListSecondPos argument must have equal length")
+    if not firsts:
+        return SeriesList()
     func = agg_func(func)
     factor = call.context.x_files_factor if x_files_factor is None else x_files_factor
     count = len(firsts)
@@ -96,7 +100,7 @@ def _paired(
     labels = both.labels
     grids = []
     for pairs in in_pairs(call.context, both, _places(count), _places(count) + count):
-        stack = np.stack((pairs.first, pairs.second), axis=-1)
+        stack = np.moveaxis(np.stack((pairs.first, pairs.second)), 0, -1)
         values = np.where(enough(known(stack), 2, factor), reducer(func)(stack, 2), np.nan)
         made = []
         for at in pairs.at.tolist():

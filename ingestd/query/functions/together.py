@@ -126,7 +126,15 @@ def in_pairs(context: Context, series: SeriesList, firsts: Places, seconds: Plac
 
 def _rows(grid: Grid, rows: Places) -> Grid:
     labels = [grid.labels[row] for row in rows.tolist()]
-    return replace(grid, values=grid.values[rows], labels=labels, places=np.arange(len(rows)))
+    return replace(grid, values=taken(grid.values, rows), labels=labels, places=np.arange(len(rows)))
+
+
+def taken(values: Values, rows: Places) -> Values:
+    """``values[rows]``, a view where the rows follow one another. ``rows`` is not empty."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first == len(rows) - 1 and bool(np.all(rows[1:] == rows[:-1] + 1)):
+        return values[first : last + 1]
+    return values[rows]
 
 
 def padded(values: Values, width: int) -> Values:
