@@ -18,7 +18,7 @@ SANITIZED ?= 200000
 FUZZ = fuzz$(if $(GUIDED),_guided).py --inputs $(INPUTS) $(if $(SEED),--seed $(SEED)) $(addprefix --target ,$(TARGET)) \
   $(if $(GUIDED),,--jobs $(JOBS))
 
-.PHONY: run test check bench compare soak fuzz lock audit
+.PHONY: run test check bench compare record soak fuzz lock audit
 
 run: $(STAMP)
 	$(BIN)/ingestd serve --data data
@@ -37,6 +37,9 @@ bench: $(STAMP)
 
 compare: $(STAMP)
 	$(BIN)/python -m bench.compare
+
+record: $(STAMP)
+	$(BIN)/python -m bench.record
 
 soak: $(STAMP)
 	failed=; for file in $(SOAK_FILES); do \

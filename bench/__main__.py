@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,13 +10,12 @@ from pathlib import Path
 from typing import Final
 
 import click
-import numpy as np
 
 from bench import making, parsing, storing, whole
 from bench.daemon import BenchError
 from bench.figures import Figure, table
+from bench.machine import machine
 from bench.material import QUICK, Size
-from ingestd import __version__
 
 GROUPS: Final[dict[str, Callable[[Size, Path], Iterator[Figure]]]] = {
     "lines": lambda size, _: parsing.lines(size),
@@ -33,35 +29,6 @@ GROUPS: Final[dict[str, Callable[[Size, Path], Iterator[Figure]]]] = {
     "queries": whole.queries,
     "load": lambda size, _: making.load(size),
 }
-
-
-def machine() -> dict[str, object]:
-    """Where the figures come from."""
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        found = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = found[0] if found else model
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "load": [round(load, 2) for load in os.getloadavg()],
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "ingestd": __version__,
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with a plus if files differ from it."""
-    try:
-        command = ["git", "describe", "--always", "--dirty=+"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
-    except OSError:
-        return None
-    return found.stdout.strip() or None
 
 
 @click.command()

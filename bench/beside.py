@@ -95,6 +95,8 @@ def _take(peer: Peer, stream: Stream) -> tuple[float, float]:
         stream.send(sock)
         sent = time.monotonic()
         drained = peer.rest()
+        while (peer.accepted() or stream.points) < stream.points:
+            drained = peer.rest()
     flushing = peer.now()
     peer.flush()
     flushed = time.monotonic()

@@ -150,14 +150,15 @@ class Peer:
         return Moment(time.monotonic(), cpu_seconds(self.pid))
 
     def rest(self) -> Moment:
-        """Wait until it has not worked for a second; the moment when it last did, to a tenth of a second."""
+        """Wait until it has not worked, nor wanted to, for a second; the moment when it last did, to a tenth of one."""
         deadline = time.monotonic() + PATIENCE
         last = before = self.now()
         quiet = 0
         while quiet < _QUIET:
             time.sleep(_SAMPLE)
             now = self.now()
-            if now.cpu - before.cpu > _WORK:
+            # On a machine that others share a process may get no CPU for a second.
+            if now.cpu - before.cpu > _WORK or self._wants_cpu():
                 quiet, last = 0, now
             else:
                 quiet += 1
@@ -165,6 +166,16 @@ class Peer:
             if now.at > deadline:
                 raise BenchError(f"waited {PATIENCE:.0f} s for {self.name} to have no work left")
         return last
+
+    def _wants_cpu(self) -> bool:
+        """Whether a thread could run, or waits for a disk (proc(5): field 3 of stat is R or D)."""
+        for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            try:
+                if stat.read_text().rpartition(")")[2].split()[0] in "RD":
+                    return True
+            except OSError:
+                continue  # the thread has ended
+        return False
 
 
 def http_get(port: int, path: str, **query: str | int) -> bytes:

@@ -1,0 +1,134 @@
+"""Tables and plots of recorded figures: the documents show the newest ones."""
+
+import json
+import subprocess
+import sys
+import xml.dom.minidom
+from pathlib import Path
+
+import pytest
+
+from bench.figures import Figure
+from bench.plot import plot
+from bench.record import write_documents
+from bench.results import about, compared, documents, figures, newest, rewritten
+from bench.svg import Bars, Lines, bar_chart, line_chart
+
+ROOT = Path(__file__).parents[2]
+MACHINE = {
+    "cpu": "a processor",
+    "cores": 2,
+    "memory_gib": 23.4,
+    "load": [0.12, 0.5, 0.9],
+    "system": "Linux 6.1",
+    "python": "3.11.7",
+    "numpy": "2.4.6",
+    "ingestd": "0.1.0",
+    "kernels": "compiled",
+    "commit": "abc",
+}
+
+
+def report(day="2026-02-03", name="first"):
+    """What bench.record writes, of two stores."""
+    size = {"series": 1000, "steps": 20, "runs": 3}
+    speed = {
+        peer: [Figure("CPU until in files", "µs/point", runs).as_dict()]
+        for peer, runs in {"ingestd": [0.25, 0.2, 0.3], "<carbon>": [20.0, 10.0, 30.0]}.items()
+    }
+    speed["ingestd"].append(Figure("a live fleet, CPU", "µs/point", [0.0]).as_dict())
+    peers = {"ingestd": {"version": "0.1.0", "share": 1}, "<carbon>": {"version": "1.1", "share": 9}}
+    floor = Figure("parse: lines", "ns/point", [20.0, 21.0], "count of LFs", [40.0, 42.0])
+    return {
+        "name": name,
+        "date": day,
+        "commands": [],
+        "bench": {"machine": MACHINE, "size": size, "figures": [floor.as_dict()]},
+        "compare": {"machine": MACHINE, "size": size, "peers": peers, "figures": speed},
+    }
+
+
+def test_a_comparison_has_ratios_beside_its_medians():
+    assert compared(report())[2:] == [
+        "| CPU until in files | µs/point | 0.25 | 20.0 (80.0 ×) |",
+        "| a live fleet, CPU | µs/point | 0.00 |  |",
+    ]
+    assert compared(report(), {"CPU until in files": "CPU"})[2:] == ["| CPU | µs/point | 0.25 | 20.0 (80.0 ×) |"]
+
+
+def test_figures_stand_beside_their_floors():
+    assert figures(report())[2:] == ["| parse: lines | 20.5 | ns/point | 20.0 to 21.0 | 41.0 | 0.50 |"]
+
+
+def test_a_table_says_where_it_comes_from():
+    text = about(report()["compare"], report())
+    assert text.startswith("3 February 2026: 2 cores of a processor, 23 GiB, Linux 6.1; ")
+    assert "<carbon> 1.1 with 111 series" in text
+
+
+def test_only_what_stands_between_the_comments_is_rewritten():
+    text = "a\n<!-- begin: x -->\nold\n<!-- end: x -->\nb\n"
+    once = rewritten(text, "x", ["new"])
+    assert once == "a\n<!-- begin: x -->\n\nnew\n\n<!-- end: x -->\nb\n"
+    assert rewritten(once, "x", ["new"]) == once
+    for broken in ("a\n", text + text, "<!-- end: x -->\n<!-- begin: x -->"):
+        with pytest.raises(ValueError, match="begin: x"):
+            rewritten(broken, "x", [])
+
+
+def test_the_newest_is_of_the_latest_day(tmp_path):
+    assert newest(tmp_path) is None
+    place = tmp_path / "bench" / "results"
+    place.mkdir(parents=True)
+    for day, name in (("2026-02-03", "z"), ("2026-02-04", "a"), ("2026-02-04", "b")):
+        (place / f"{name}.json").write_text(json.dumps(report(day, name)))
+    (place / "other.json").write_text("{}")
+    found = newest(tmp_path)
+    assert (found["date"], found["name"]) == ("2026-02-04", "b")
+
+
+def test_documents_and_plot_are_written(tmp_path):
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs/benchmarks.md"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    write_documents(tmp_path, report())
+    for name, sections in documents(report()).items():
+        for lines in sections.values():
+            assert "\n".join(lines) in (tmp_path / name).read_text()
+    assert "docs/benchmarks.svg" in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "docs" / "benchmarks.svg").read_text() == plot(report())
+
+
+def test_the_documents_show_what_was_recorded_last():
+    found = newest(ROOT)
+    if found is None:
+        assert "docs/benchmarks.svg" not in (ROOT / "README.md").read_text()
+        return
+    for name, sections in documents(found).items():
+        text = (ROOT / name).read_text()
+        for section, lines in sections.items():
+            assert rewritten(text, section, lines) == text, f"{name} is not of {found['name']}"
+    assert (ROOT / "docs" / "benchmarks.svg").read_text() == plot(found)
+
+
+def test_charts_are_well_formed():
+    bars = bar_chart(
+        "a < b", [Bars("x & y", [("p", 3.0, "3"), ("q", 0.0, "0")]), Bars("none", [])], {"p": "#1", "q": "#2"}
+    )
+    widths = [float(r.getAttribute("width")) for r in xml.dom.minidom.parseString(bars).getElementsByTagName("rect")]
+    assert widths[1] > widths[2] == 1.0
+    lines = line_chart(
+        "growth", [Lines("CPU", [1e4, 1e5, 3e6], {"a": [1.0, 2.0, 3.0]}), Lines("one", [5], {"b": [0.0]})]
+    )
+    drawn = xml.dom.minidom.parseString(lines)
+    points = [p.split(",") for p in drawn.getElementsByTagName("polyline")[0].getAttribute("points").split()]
+    assert [float(x) for x, _ in points] == sorted(float(x) for x, _ in points)
+    assert [float(y) for _, y in points] == sorted((float(y) for _, y in points), reverse=True)
+    assert {"10k", "100k", "3M"} <= {text.firstChild.data for text in drawn.getElementsByTagName("text")}
+
+
+def test_figures_that_mean_nothing_are_not_recorded_here():
+    command = [sys.executable, "-m", "bench.record", "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert "--root" in done.stderr
