@@ -164,6 +164,9 @@ class Arrays:
     def find(self, pattern: str) -> list[tuple[str, int]]:
         return [(self.paths[row], row) for row in rows_of(pattern, len(self.paths))]
 
+    def find_tagged(self, expressions: Sequence[str]) -> list[tuple[str, int]]:
+        raise NotImplementedError("the series have no tags")
+
     def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
         first, last = start - start % STEP + STEP, until - until % STEP + STEP
         columns = np.arange(first // STEP, last // STEP) % self.values.shape[1]
@@ -178,9 +181,9 @@ class Reading:
         self._fetch = Context.fetch
 
     def __enter__(self) -> Reading:
-        def fetch(context: Context, pattern: str) -> SeriesList:
+        def fetch(context: Context, pattern: str, tagged: Sequence[str] | None = None) -> SeriesList:
             since = time.thread_time_ns()
-            found = self._fetch(context, pattern)
+            found = self._fetch(context, pattern, tagged)
             self.spent += time.thread_time_ns() - since
             return found
 

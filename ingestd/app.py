@@ -26,15 +26,17 @@ from ingestd.build import (
     make_collectd_parser,
     make_guard,
     open_doors,
+    path_limits,
     pickle_settings,
     prefixes,
     source_limits,
     store_settings,
+    tag_limits,
 )
 from ingestd.config import Settings, make_rules, parse_address
 from ingestd.index.globs import Globs
 from ingestd.index.names import NameIndexError, Names
-from ingestd.index.tags import canonical_path
+from ingestd.index.tags import Tags
 from ingestd.ingest.collectd import CollectdListener, WatchedFile
 from ingestd.ingest.graphite import GraphiteListener
 from ingestd.ingest.pickle import PickleListener
@@ -46,8 +48,10 @@ from ingestd.points import Ids
 from ingestd.query.evaluate import Request, run
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryLimits
+from ingestd.query.substitute import Search
 from ingestd.query.trace import Trace
 from ingestd.reader import LocalReader
+from ingestd.registrar import Registrar, RegistrarError
 from ingestd.serve.deps import Deps, Guard
 from ingestd.serve.params import ServeError
 from ingestd.serve.server import HttpServer
@@ -81,6 +85,7 @@ class Daemon:
         self.ledger = Ledger()
         self.names = Names()
         self._globs = Globs(self.names, private=OWN_BRANCH)
+        self._tags = Tags(self.names, Search, tag_limits(settings))
         rules = make_rules(settings)
         self._store = Store(
             self._data, rules, store_settings(settings), self._post, self._loop.call_later, rules.fingerprint
@@ -98,7 +103,7 @@ class Daemon:
             ledger=self.ledger,
         )
         self._tls: list[TlsContext] = []
-        self._reader = LocalReader(self._globs, self._store, self._event_times)
+        self._reader = LocalReader(self._globs, self._tags, self._store, self._event_times)
         self._events: EventLog
         self._notices: Notices
         self._listeners: list[Listener] = []
@@ -137,6 +142,8 @@ class Daemon:
         self._tasks.append(self._loop.create_task(self._tick()))
         if self._settings.telemetry.own_series_interval:
             self._tasks.append(self._loop.create_task(self._own_series()))
+        # A million tagged series take 3 s: nobody but the first who searches by tag waits for that.
+        self._tags_ready = self._loop.run_in_executor(None, self._tags.refresh)
         self._state = "running"
         self._announce()
 
@@ -201,6 +208,7 @@ class Daemon:
 
     def _deps(self, guard: Guard) -> Deps:
         limits = self._settings.limits
+        registrar = Registrar(self._pipeline, self._store, path_limits(self._settings), self._hand_over)
 
         def evaluate(request: Request, trace: Trace | None = None) -> list[Series]:
             return run(request, self._reader, trace)
@@ -210,7 +218,9 @@ class Daemon:
             explain=evaluate,
             finder=self._globs,
             events=self._events,
-            canonical_path=canonical_path,
+            tags=self._tags,
+            register=registrar.register,
+            forget=registrar.forget,
             status=self.status,
             health=self.health,
             starting=lambda: self._state == "starting",
@@ -219,7 +229,7 @@ class Daemon:
             snapshot=self._snapshot,
             clock=time.time,
             version=__version__,
-            refusals=(NameIndexError,),
+            refusals=(NameIndexError, RegistrarError),
             guard=guard,
             query_limits=QueryLimits(
                 series=limits.query_series,

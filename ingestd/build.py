@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ingestd.config import Settings, parse_address
+from ingestd.index.tags import TagLimits
 from ingestd.ingest.collectd import WatchedFile
 from ingestd.ingest.graphite import GraphiteSettings
 from ingestd.ingest.pickle import PickleSettings
@@ -50,7 +51,7 @@ def graphite_settings(settings: Settings) -> GraphiteSettings:
     connections = min(graphite.max_connections, spare_descriptors(settings) - _pickle_connections(settings))
     return GraphiteSettings(
         StreamSettings(settings.limits.line, connections, graphite.idle_timeout),
-        _path_limits(settings),
+        path_limits(settings),
         graphite.receive_buffer,
         graphite.udp,
     )
@@ -59,7 +60,7 @@ def graphite_settings(settings: Settings) -> GraphiteSettings:
 def pickle_settings(settings: Settings) -> PickleSettings:
     """The pickle listener's part of the settings."""
     stream = StreamSettings(connections=_pickle_connections(settings), idle_timeout=settings.pickle.idle_timeout)
-    return PickleSettings(stream, _path_limits(settings), settings.pickle.max_frame)
+    return PickleSettings(stream, path_limits(settings), settings.pickle.max_frame)
 
 
 def _pickle_connections(settings: Settings) -> int:
@@ -67,9 +68,16 @@ def _pickle_connections(settings: Settings) -> int:
     return min(settings.pickle.max_connections, spare_descriptors(settings) // 8) if settings.pickle.listen else 0
 
 
-def _path_limits(settings: Settings) -> PathLimits:
+def path_limits(settings: Settings) -> PathLimits:
+    """What a path may be."""
     limits = settings.limits
     return PathLimits(limits.path_length, limits.path_depth, limits.path_tags)
+
+
+def tag_limits(settings: Settings) -> TagLimits:
+    """What one search by tags may cost."""
+    limits = settings.limits
+    return TagLimits(limits.tag_expressions, limits.tag_expression_length, limits.tag_values, limits.tag_results)
 
 
 def source_limits(settings: Settings) -> SourceLimits:

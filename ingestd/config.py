@@ -262,6 +262,16 @@ class Limits(_Table):
         65_536, ge=1, description="Characters of a target: Grafana's longest, lists of hundreds of paths, have 20,000."
     )
     query_targets: int = Field(1_000, ge=1, description="Targets of a request: a dashboard's panel has up to 26.")
+    tag_expressions: int = Field(
+        64, ge=1, description="Expressions of a search by tags, each a pass over a tag's series: people write five."
+    )
+    tag_expression_length: int = Field(
+        4_096, ge=1, description="Characters of a tag expression: lists of a hundred hosts have 3,000."
+    )
+    tag_values: int = Field(
+        1_000_000, ge=1, description="Values that regular expressions of a search are tried on: 0.3 to 9 s."
+    )
+    tag_results: int = Field(1_000_000, ge=1, description="Series that a search by tags gives: 300 MB of answer.")
 
 
 class Access(_Table):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ingestd.index.globs import Globs
+from ingestd.index.tags import Tags
 from ingestd.points import Ids, Rows, Totals
 from ingestd.storage.origins import Origin
 from ingestd.storage.store import Store
@@ -17,14 +18,19 @@ EventTimes: TypeAlias = Callable[[Sequence[str], int, int], list[int]]
 class LocalReader:
     """The :class:`ingestd.query.grid.TotalReader` of this process's own series. Thread-safe."""
 
-    def __init__(self, globs: Globs, store: Store, events: EventTimes) -> None:
+    def __init__(self, globs: Globs, tags: Tags, store: Store, events: EventTimes) -> None:
         self._globs = globs
+        self._tags = tags
         self._store = store
         self._events = events
 
     def find(self, pattern: str) -> list[tuple[str, int]]:
         """Leaves (path, id) that match a glob, ascending by path, none twice."""
         return self._globs.find_leaves(pattern)
+
+    def find_tagged(self, expressions: Sequence[str]) -> list[tuple[str, int]]:
+        """Series (path, id) whose tags satisfy all expressions, ascending by path."""
+        return self._tags.find(expressions)
 
     def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
         """As :meth:`ingestd.storage.store.Store.fetch`."""

@@ -5,13 +5,14 @@ canonical spelling of every series (its path in UTF-8) and, up to a bound, other
 A path is kept as bytes; texts are decoded when somebody asks.
 
 Ids ascend and are never used again. The event loop alone changes the table; other threads may read it. Whoever keeps
-an order over the names (:mod:`ingestd.index.globs`, :mod:`ingestd.index.tags`) follows two append-only lists, and so
+an order over the names (:mod:`ingestd.index.globs`, :mod:`ingestd.index.tags`) follows append-only lists, and so
 costs nothing when a name is added: :attr:`Names.keys`, and :attr:`Names.gone` of the names that went.
 """
 
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -47,6 +48,8 @@ class Names:
         self._count = 0
         self.keys: list[bytes | None] = []
         """The canonical spelling of each id, None where there is no series. Grows at its end."""
+        self.tagged: array[int] = array("I")
+        """Ids that came with a tagged path, in order. Grows at its end."""
         self.gone: list[tuple[int, bytes]] = []
         """Ids and spellings that went (removed, renamed), in order. Grows at its end."""
         self.renamed: list[int] = []
@@ -62,7 +65,8 @@ class Names:
 
         :raises NameTakenError: a path is taken, by the table or within ``paths``; nothing is entered.
         """
-        self._enter(ids, keys_of(paths))
+        keys = keys_of(paths)
+        self._enter(ids, keys, b";" in b"".join(keys))
 
     def load(self, ids: Ids, blob: bytes, offsets: NDArray[np.integer]) -> None:
         """Enter many series: path ``i`` in UTF-8 is ``blob[offsets[i]:offsets[i + 1]]``; ``offsets`` has n + 1.
@@ -70,9 +74,9 @@ class Names:
         :raises NameTakenError: as :meth:`add`.
         """
         bounds = offsets.tolist()
-        self._enter(ids, [blob[a:b] for a, b in itertools.pairwise(bounds)])
+        self._enter(ids, [blob[a:b] for a, b in itertools.pairwise(bounds)], b";" in blob)
 
-    def _enter(self, ids: Ids, keys: list[bytes]) -> None:
+    def _enter(self, ids: Ids, keys: list[bytes], tagged: bool) -> None:
         if len(ids) != len(keys):
             raise ValueError(f"{len(ids)} ids for {len(keys)} names")
         if not keys:
@@ -88,11 +92,13 @@ class Names:
         self.keys.extend([None] * (first - len(self.keys)))
         if last - first + 1 == len(keys):
             self.keys.extend(keys)
-            return
-        placed: list[bytes | None] = [None] * (last - first + 1)
-        for key, id_ in zip(keys, ids.tolist(), strict=True):
-            placed[id_ - first] = key
-        self.keys.extend(placed)
+        else:
+            placed: list[bytes | None] = [None] * (last - first + 1)
+            for key, id_ in zip(keys, ids.tolist(), strict=True):
+                placed[id_ - first] = key
+            self.keys.extend(placed)
+        if tagged:
+            self.tagged.extend([id_ for key, id_ in zip(keys, ids.tolist(), strict=True) if b";" in key])
 
     def _clear(self, keys: list[bytes]) -> None:
         """Forget which of ``keys`` are other spellings of series that there are."""

@@ -117,6 +117,20 @@ class Pipeline:
         self.names.add(ids, paths)
         self._prefixes.adopt(ids, paths)
 
+    def register(self, paths: Sequence[str]) -> str | None:
+        """Make series of new ``paths`` without points; all or none, and then why: ``limit`` or ``quota``."""
+        clock = self._clock.now()
+        if len(paths) > self._room(clock):
+            return "limit"
+        pending: Counter[str] = Counter()
+        for path in paths if self._prefixes.active else ():
+            if not self._prefixes.admit(path, pending, clock):
+                return "quota"
+            pending[self._prefixes.of(path)] += 1
+        self._tokens -= len(paths)
+        self.adopt(self._store.create(paths, clock), paths)
+        return None
+
     def accept(self, books: Books, parts: Sequence[Part]) -> None:
         """Count what some sources sent as received, create the new series, and hand the points to the store as one."""
         clock = self._clock.now(lambda: _times(parts))

@@ -98,8 +98,10 @@ class Source:
     _found: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     _fetched: dict[tuple[str, int, int], Fetched] = field(default_factory=dict)
 
-    def fetch(self, pattern: str, start: int, until: int) -> Fetched:
+    def fetch(self, pattern: str, start: int, until: int, tagged: Sequence[str] | None = None) -> Fetched:
         """What matches ``pattern`` over (start, until]. The arrays are shared: not to be written to.
+
+        ``tagged``: the tag expressions that decide instead, if ``pattern`` is the text of a call of seriesByTag.
 
         What the cache answers is charged too, because functions make new arrays of it each time.
         """
@@ -109,7 +111,7 @@ class Source:
             self.costs.add_series(len(known.paths))
             self.costs.add_points(sum(rows.values.size for rows in known.rows))
             return known
-        found = self._find(pattern)
+        found = self._find(pattern, tagged)
         self.costs.add_series(len(found))
         ids = [number for _, number in found]
         since = self.trace.clock() if self.trace else 0.0
@@ -143,12 +145,13 @@ class Source:
             labels += [Label(path, pattern, path_tags(path)) for path, _ in some]
         return Total(totals, len(ids), labels)
 
-    def _find(self, pattern: str) -> list[tuple[str, int]]:
+    def _find(self, pattern: str, tagged: Sequence[str] | None = None) -> list[tuple[str, int]]:
         found = self._found.get(pattern)
         if found is None:
             self.costs.add_pattern()
             since = self.trace.clock() if self.trace else 0.0
-            found = self._found[pattern] = self.reader.find(pattern)
+            found = self.reader.find(pattern) if tagged is None else self.reader.find_tagged(tagged)
+            self._found[pattern] = found
             if self.trace:
                 self.trace.found(pattern, [path for path, _ in found], since)
         return found
@@ -207,9 +210,9 @@ class Context:
     def limits(self) -> QueryLimits:
         return self.source.costs.limits
 
-    def fetch(self, pattern: str) -> SeriesList:
-        """Fresh labels over the series that match ``pattern``, in order of their paths."""
-        fetched = self.source.fetch(pattern, self.start, self.until)
+    def fetch(self, pattern: str, tagged: Sequence[str] | None = None) -> SeriesList:
+        """Fresh labels over the series that match ``pattern``, or ``tagged``, in order of their paths."""
+        fetched = self.source.fetch(pattern, self.start, self.until, tagged)
         factor = self.x_files_factor
         paths = fetched.paths
         return from_rows(
@@ -240,6 +243,8 @@ class Invocation:
     context: Context
     name: str
     args: tuple[Node, ...]
+    raw: str = ""
+    """Its text in the target, without what was piped into it."""
 
     def series_again(self, start: int, until: int) -> SeriesList:
         """The first argument evaluated anew over another window."""

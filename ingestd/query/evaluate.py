@@ -98,7 +98,7 @@ def _value(context: Context, node: Node) -> Argument:
     kwargs = [(name, _value(context, each)) for name, each in node.kwargs]
     bound = function.bind(args, kwargs)
     given = trace.given(node, bound) if trace else (0, 0)
-    result = function.body(Invocation(context, node.name, node.args), *bound)
+    result = function.body(Invocation(context, node.name, node.args, node.raw), *bound)
     if trace:
         trace.leave(node, given, result, since)
     return result

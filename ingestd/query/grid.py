@@ -25,10 +25,14 @@ NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
 
 
 class Reader(Protocol):
-    """Where series come from. Both methods may be called from a worker thread."""
+    """Where series come from. All methods may be called from a worker thread."""
 
     def find(self, pattern: str) -> list[tuple[str, int]]:
         """Leaves (path, id) that match ``pattern``, sorted by path in order of code points, without duplicates."""
+        ...
+
+    def find_tagged(self, expressions: Sequence[str]) -> list[tuple[str, int]]:
+        """Series whose tags satisfy all of ``expressions`` (``dc=a``, ``host!=~b``), as :meth:`find` gives them."""
         ...
 
     def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:

@@ -66,12 +66,18 @@ class Search:
 
     def __init__(self, search: str) -> None:
         self._pattern = _compiled(search)
-        self._quick = re.compile(search).search if len(search) <= SHORT and is_quick(search) else None
+        self._quick = re.compile(search) if len(search) <= SHORT and is_quick(search) else None
 
     def __call__(self, name: str) -> bool:
         if self._quick is not None and len(name) <= SHORT:
-            return self._quick(name) is not None
+            return self._quick.search(name) is not None
         return self._pattern.search(name) is not None
+
+    def match(self, name: str) -> bool:
+        """Whether it is found at the beginning of a name."""
+        if self._quick is not None and len(name) <= SHORT:
+            return self._quick.match(name) is not None
+        return self._pattern.match(name) is not None
 
 
 class Substitution:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -27,6 +27,16 @@ class Finder(Protocol):
     def paths(self) -> list[str]:
         """All paths, sorted."""
         ...
+
+
+class TagFinder(Protocol):
+    """Searches by tag; called in worker threads. :class:`ingestd.index.tags.Tags` says what each gives."""
+
+    def find(self, expressions: Sequence[str]) -> list[tuple[str, int]]: ...
+    def tags(self, pattern: str = "") -> list[str]: ...
+    def values(self, tag: str, pattern: str = "") -> dict[str, int]: ...
+    def complete_tags(self, expressions: Sequence[str], prefix: str, limit: int) -> list[str]: ...
+    def complete_values(self, expressions: Sequence[str], tag: str, prefix: str, limit: int) -> list[str]: ...
 
 
 class Events(Protocol):
@@ -69,8 +79,12 @@ class Deps:
     """:func:`ingestd.query.evaluate.run` over a reader; called in a worker thread."""
     finder: Finder
     events: Events
-    canonical_path: Callable[[str], str]
-    """The canonical form of a tagged path."""
+    tags: TagFinder
+    register: Callable[[Sequence[str]], Awaitable[list[str]]]
+    """Makes a series of each path that has none; their canonical paths. ServeError where a path is none or there may
+    be no more series."""
+    forget: Callable[[Sequence[str]], Awaitable[None]]
+    """Lets the series of these paths be gone, with all their points; a path that has none is passed over."""
     status: Callable[[], dict[str, Any]]
     health: Callable[[], tuple[bool, str]]
     prometheus: Callable[[], str]

@@ -1,4 +1,4 @@
-"""/events: kept and asked for as graphite-web does it, and the part of /tags that clients of carbon send."""
+"""/events: kept and asked for as graphite-web does it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
 from ingestd.serve.deps import Deps, Limits
-from ingestd.serve.find import Handler, respond
+from ingestd.serve.find import respond
 from ingestd.serve.params import ServeError, body_of, params_of
 from ingestd.serve.render import time_of
 
@@ -20,7 +20,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TAGS_MAX: Final = 1_000
-"""Tags of an event, and paths of one request to register."""
+"""Tags of an event."""
 
 
 def read_event(body: bytes, now: int, limits: Limits) -> tuple[int, str, list[str], str]:
@@ -98,20 +98,3 @@ class EventHandlers:
         if event is None:
             return web.json_response({"error": "Event matching query does not exist"}, status=404)
         return respond(params, event)
-
-
-def tag_handler(deps: Deps, several: bool) -> Handler:
-    """The handler of POST /tags/tagSeries, or of /tags/tagMultiSeries: the canonical path of each path.
-
-    Nothing is kept: a series is known by its tags as soon as a point of it arrives.
-    """
-
-    async def tag(request: web.Request) -> web.Response:
-        params = await params_of(request)
-        paths = params.all("path")
-        if not paths or not all(paths):
-            return web.json_response({"error": "no paths specified" if several else "no path specified"}, status=400)
-        canonical: list[Any] = [deps.canonical_path(path) for path in paths]
-        return respond(params, canonical if several else canonical[-1])
-
-    return tag

@@ -13,13 +13,14 @@ from aiohttp import web
 from ingestd.serve.access import OPEN, Access
 from ingestd.serve.connections import FIELD_MAX, FIELDS_MAX, HEAD_MAX, LINE_MAX, Connection
 from ingestd.serve.deps import Deps, Limits
-from ingestd.serve.events import EventHandlers, tag_handler
+from ingestd.serve.events import EventHandlers
 from ingestd.serve.find import Handler, expand_handler, find_handler, index_handler
 from ingestd.serve.functions import function_details, function_list
 from ingestd.serve.headers import HEADERS, SERVER
 from ingestd.serve.params import BODIES, Bodies, ServeError, params_of
 from ingestd.serve.render import render_handler
 from ingestd.serve.stream import Streams
+from ingestd.serve.tags import TagHandlers
 from ingestd.serve.tokens import ADMIN, READ, WRITE
 from ingestd.serve.workers import Workers
 
@@ -75,8 +76,15 @@ def make_app(
     route(both, "/events/get_data", events.get_data, READ)
     route(("POST",), "/events", events.post, WRITE)
     route(("GET",), r"/events/{id:[0-9]{1,18}}", events.get, READ)
-    route(("POST",), "/tags/tagSeries", tag_handler(deps, several=False), WRITE)
-    route(("POST",), "/tags/tagMultiSeries", tag_handler(deps, several=True), WRITE)
+    tags = TagHandlers(deps, workers)
+    route(("GET",), "/tags", tags.tags, READ)
+    route(both, "/tags/findSeries", tags.find_series, READ)
+    route(both, "/tags/autoComplete/tags", tags.complete_tags, READ)
+    route(both, "/tags/autoComplete/values", tags.complete_values, READ)
+    route(("POST",), "/tags/tagSeries", tags.tag_series, WRITE)
+    route(("POST",), "/tags/tagMultiSeries", tags.tag_multi_series, WRITE)
+    route(("POST",), "/tags/delSeries", tags.delete_series, ADMIN)
+    route(("GET",), "/tags/{tag:.+}", tags.tag, READ)
     _add_status(
         route, deps, lambda: {"connections": connections(), "streams": streams.as_dict(), "access": access.as_dict()}
     )

@@ -310,16 +310,33 @@ class Store:
             return
         if self.before_forget is not None:
             self.before_forget()
+        silent = silent[~self.series.gone[silent]]
         held = [layer.series() for p in self._intake.pending.values() for layer in p.layers]
         if held:
             silent = np.setdiff1d(silent, np.concatenate(held))
         if not len(silent):
             return
-        self.series.forget(silent)
-        self._journal.names([encode_forget(silent)])
+        self._let_go(silent)
         log.info("forgot silent series", extra={"forgotten": len(silent), "series": self.series.living})
+
+    def _let_go(self, ids: Ids) -> None:
+        self.series.forget(ids)
+        self._journal.names([encode_forget(ids)])
         if self.on_forget is not None:
-            self.on_forget(silent)
+            self.on_forget(ids)
+
+    def forget(self, ids: Ids) -> None:
+        """Let series ``ids`` (uint32[n], living, each once) be gone: nobody finds them or their points any more.
+
+        A path that comes again gets another id. Blocks keep the points until they expire. :meth:`settled` tells when
+        this is on disk; ``before_forget`` is not called, and points with these ids must not be accepted afterwards.
+        """
+        self._let_go(ids)
+        log.info("forgot series that were deleted", extra={"forgotten": len(ids), "series": self.series.living})
+
+    def settled(self) -> Future[None]:
+        """Done (on another thread) once all series and points given so far are synced."""
+        return self._journal.synced()
 
     def flush(self) -> Future[None]:
         """Write all that is in memory as blocks, whole or not; the future is done when it is committed."""

@@ -1,4 +1,4 @@
-"""Texts that a client writes: targets, times, globs and tags."""
+"""Texts that a client writes: targets, times, globs and searches by tag."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import numpy as np
 from fuzz_mutate import Mutator
 from fuzz_target import GOLDEN, Target, dice
 
-from ingestd.index import tags
 from ingestd.index.globs import FindLimitError, Globs, tree_key
-from ingestd.index.names import Names
+from ingestd.index.names import NameIndexError, Names
+from ingestd.index.tag_expressions import Expression, parse_expression
+from ingestd.index.tags import TagLimits, Tags
 from ingestd.index.walk import lines
 from ingestd.query.attime import LAST_EPOCH, parse_time
 from ingestd.query.functions import FUNCTIONS
 from ingestd.query.limits import QueryError, QueryLimits
 from ingestd.query.parse import Call, Literal, Node, Path, first_path, parse
-from ingestd.wire.lines import PathLimits, canonical_path
+from ingestd.query.substitute import Search
 
 NOW: Final = 1_795_389_600
 LIMITS: Final = QueryLimits(depth=12, target_length=15_000)
@@ -285,23 +286,44 @@ def _means(parts: list[tuple[frozenset[str], tuple[re.Pattern[str], ...], bool]]
     return (first in literals or any(glob.match(first) for glob in globs)) and _means(rest, nodes[1:])
 
 
-class TagPaths(Target):
-    """The index's reading of tagged paths: one form, the same that the parser of lines gives."""
+TAGGED: Final = ("cpu;dc=a;host=b", "cpu;dc=b", "disk;dc=a;rack=r.1", "ä;x=\u2028", "mem;dc=~a", "~odd;dc=c")
+
+
+class TagSearches(Target):
+    """Expressions, one a line: the series that satisfy them one by one, or one of the two errors that are answered."""
 
     name = "tags"
-    largest = 256
-    tokens = (b";", b"=", b";a=1", b";name=x", b";a=", b";=1", b"~", b"a.b", b";;", b";b=2;a=1", "ä".encode())
+    largest = 200
+    tokens = (
+        b"dc=a", b"dc!=a", b"host=", b"host!=", b"name=~", b"dc!=~", b"\n", b"=", b"!", b"~", b"^", b"$", b".*",
+        b"[ab]", b"|", b"(", b")", b"r.1", b"x=", "ä".encode(), b"a;b", b"\\d+", b"\\Z", b"(?i)", b"{2,}", b"\\1",
+    )  # fmt: skip
 
     def seeds(self) -> list[bytes]:
-        return [b"a.b;x=1;y=2", b"a;y=2;x=1", b"a;x=1;x=2", b"a;name=b", b";a=1", b"a;b", b""]
+        return [b"dc=a", b"name=~c.*\nhost!=b", b"rack!=\ndc=a", b"dc=~[ab]|c\nx=", b"name=~^cpu|disk\ndc!=~b"]
+
+    def begin(self) -> None:
+        names = Names()
+        names.add(np.arange(len(TAGGED), dtype=np.uint32), TAGGED)
+        self._tags = Tags(names, Search, TagLimits(expressions=6, length=100))
 
     def run(self, data: bytes) -> Hashable:
-        text = data.decode("utf-8", "replace")
-        once = tags.canonical_path(text)
-        assert tags.canonical_path(once) == once
-        split = tags.split_path(text)
-        assert "name" in split
-        path = canonical_path(data, PathLimits())
-        if path is not None and path.partition(";")[0] == text.partition(";")[0]:
-            assert tags.canonical_path(path) == path
-        return (min(len(split), 6), path is None, once == text)
+        texts = data.decode("utf-8", "replace").split("\n")
+        try:
+            found = [path for path, _ in self._tags.find(texts)]
+        except (NameIndexError, QueryError) as error:
+            str(error).encode()
+            return str(error)[:14]
+        asked = [parse_expression(text, Search) for text in texts]
+        assert found == sorted(path for path in TAGGED if all(_satisfies(path, one) for one in asked))
+        assert self._tags.complete_tags(texts, "", 1)[:1] == self._tags.complete_tags(texts, "", 9)[:1]
+        return (len(found), len(asked), sum(one.takes_empty for one in asked))
+
+
+def _satisfies(path: str, asked: Expression) -> bool:
+    name, *rest = path.split(";")
+    value = dict([("name", name.lstrip("~")), *(text.split("=", 1) for text in rest)]).get(asked.tag, "")
+    if not value:
+        return asked.takes_empty
+    fits = asked.fits(value) if asked.fits else value == asked.value
+    return fits != asked.negated

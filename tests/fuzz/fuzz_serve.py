@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import pickle
 from base64 import b64decode, b64encode
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -23,11 +24,13 @@ from fuzz_mutate import Mutator
 from fuzz_query import LITERALS, NOW, PATHS, WORDS, Times, golden_targets, target_text
 from fuzz_target import Target, dice
 
-from ingestd.index.globs import FindLimitError
+from ingestd.index.names import NameIndexError, Names
+from ingestd.index.tags import TagLimits, Tags
 from ingestd.points import Ids, Rows, Window
 from ingestd.query.consolidate import consolidate
 from ingestd.query.evaluate import Request, run
 from ingestd.query.limits import QueryError, QueryLimits
+from ingestd.query.substitute import Search
 from ingestd.serve.access import Access
 from ingestd.serve.binary import msgpack_bytes, pickle_bytes, series_records
 from ingestd.serve.deps import Deps, Guard, Limits
@@ -51,17 +54,25 @@ SERIES: Final = (
     "collectd.web01.cpu-0.cpu-user",
     "=cmd()",
     "x<y>",
+    "cpu;dc=a;host=b",
+    "cpu;dc=b;host=b",
+    "disk;dc=a;rack=r.1",
 )
 """Enough names for functions to have one, two or several series of different steps."""
+_NAMES = Names()
+_NAMES.add(np.arange(len(SERIES), dtype=np.uint32), SERIES)
+TAGS: Final = Tags(_NAMES, Search, TagLimits(expressions=4, length=400, values=50, results=10))
 NAMES: Final = tuple(
     b"target target target[] from until tz format maxDataPoints jsonp noNullPoints xFilesFactor now pretty rawData "
-    b"query pickle position wildcards leavesOnly groupByExpr automatic_variants path set tags cacheTimeout".split(b" ")
+    b"query pickle position wildcards leavesOnly groupByExpr automatic_variants path set tags cacheTimeout "
+    b"expr expr[] tag tagPrefix valuePrefix filter limit".split(b" ")
 )
 VALUES: Final = (
     b"json", b"csv", b"raw", b"png", b"pickle", b"msgpack", b"dygraph", b"rickshaw",
     b"treejson", b"completer", b"nodelist", b"-1h", b"now", b"0", b"1", b"-1", b"1e9",
     b"%00", b"%ff", b"a.*", b"a.b.c", b"Europe/Berlin", b"../../etc/passwd", b"UTC", b"f(", b"alert",
-    b"a.b%0d%0aX:%201",
+    b"a.b%0d%0aX:%201", b"dc%3Da", b"dc!%3D", b"name%3D~c.*", b"host!%3D~(a%2B)%2B$", b"dc", b"host", b"rack%3D",
+    b"m%7Ba%3D%22b%22%7D",
     b"9999999999999999999", b"nan", b"inf", b"0.5", b"%u1234", b"+", b"true", b"%d9%a1",
 )  # fmt: skip
 EVENT_TOKENS: Final = (
@@ -77,6 +88,9 @@ class Memory:
     def find(self, pattern: str) -> list[tuple[str, int]]:
         first = pattern.partition("*")[0]
         return sorted((path, number) for number, path in enumerate(SERIES) if path.startswith(first))
+
+    def find_tagged(self, expressions: Sequence[str]) -> list[tuple[str, int]]:
+        return TAGS.find(expressions)
 
     def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
         del now
@@ -122,6 +136,12 @@ class Behind:
     async def flush(self) -> None:
         return None
 
+    async def register(self, paths: Sequence[str]) -> list[str]:
+        return [path.encode("utf-8", "replace").decode() for path in paths]
+
+    async def forget(self, paths: Sequence[str]) -> None:
+        await self.register(paths)
+
 
 def deps() -> Deps:
     behind = Behind()
@@ -129,14 +149,16 @@ def deps() -> Deps:
         run=partial(run, reader=Memory()),
         finder=behind,
         events=behind,
-        canonical_path=str.strip,
+        tags=TAGS,
+        register=behind.register,
+        forget=behind.forget,
         status=dict,
         health=lambda: (True, "ok"),
         prometheus=str,
         flush=behind.flush,
         clock=lambda: float(NOW),
         version="0",
-        refusals=(FindLimitError,),
+        refusals=(NameIndexError,),
         query_limits=LIMITS,
     )
 
@@ -221,7 +243,7 @@ class Questions(Target):
         asked = Request((data.decode("utf-8", "replace"),), NOW - span, NOW, NOW, zone, roll % 40 or None, None, LIMITS)
         try:
             series = run(asked, self._reader)
-        except (QueryError, FindLimitError) as error:
+        except (QueryError, NameIndexError) as error:
             str(error).encode()
             return str(error)[:14]
         to_raw(series).encode()
@@ -229,7 +251,7 @@ class Questions(Target):
         records = series_records(series)
         assert pickle.loads(pickle_bytes(records)) == msgpack.unpackb(msgpack_bytes(records))
         assert len(json.loads(to_rickshaw(series))) == len(series)
-        if len({len(one.timestamps()) for one in series} | {len(one.values) for one in series}) == 1:
+        with contextlib.suppress(QueryError):
             json.loads(to_dygraph(series))
         text = to_json(consolidate(series, asked.max_data_points), bool(roll & 64), False)
         assert len(json.loads(text)) <= len(series)
@@ -278,6 +300,11 @@ class Handlers(Target):
         "/events/get_data",
         "/tags/tagSeries",
         "/events",
+        "/tags",
+        "/tags/dc",
+        "/tags/findSeries",
+        "/tags/autoComplete/tags",
+        "/tags/autoComplete/values",
     )
 
     def seeds(self) -> list[bytes]:
@@ -300,7 +327,7 @@ class Handlers(Target):
     def run(self, data: bytes) -> Hashable:
         roll = dice(data)
         path = self._paths[roll % len(self._paths)]
-        post = path in {"/events", "/tags/tagSeries"} or roll & 32
+        post = path in {"/events", "/tags/tagSeries"} or (roll & 32 and path not in {"/tags", "/tags/dc"})
         headers = {"Content-Type": "application/x-www-form-urlencoded"} if post else {}
         query = "" if post else "?" + quote_plus(data, safe="=&%+")
         asked = make_mocked_request("POST" if post else "GET", path + query, headers=headers, payload=EMPTY_PAYLOAD)

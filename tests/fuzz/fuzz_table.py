@@ -12,7 +12,7 @@ from fuzz_files import BlockFiles, JournalFiles, LogFiles
 from fuzz_frames import Pickles
 from fuzz_lines import Lines
 from fuzz_load import Made
-from fuzz_query import GlobPatterns, TagPaths, Targets, Times
+from fuzz_query import GlobPatterns, TagSearches, Targets, Times
 from fuzz_serve import Credentials, Events, Handlers, Parameters, Questions, TokenFiles
 from fuzz_target import Target
 
@@ -35,7 +35,7 @@ TARGETS: Final[dict[str, type[Target]]] = {
         Handlers,
         Times,
         GlobPatterns,
-        TagPaths,
+        TagSearches,
         Settings,
         Schemas,
         Aggregation,

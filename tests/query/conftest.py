@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
+from ingestd.index.names import Names
+from ingestd.index.tags import Tags
 from ingestd.points import Ids, Rows, Window
 from ingestd.query.evaluate import Request, run
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryLimits
+from ingestd.query.substitute import Search
 
 NOW = 1_800_000_000
 NONE = float("nan")
@@ -30,6 +33,12 @@ class MemoryReader:
     def find(self, pattern: str) -> list[tuple[str, int]]:
         self.finds.append(pattern)
         return [(path, at) for at, path in enumerate(self.paths) if fnmatchcase(path, pattern)]
+
+    def find_tagged(self, expressions: Sequence[str]) -> list[tuple[str, int]]:
+        self.finds.append(" ".join(expressions))
+        names = Names()
+        names.add(np.arange(len(self.paths), dtype=np.uint32), self.paths)
+        return Tags(names, Search).find(expressions)
 
     def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
         """In descending order of positions, and a Rows for each series: both are the reader's right."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd.index.names import NameIndexError
 from ingestd.query.functions.buckets import bucketed
 from ingestd.query.functions.counters import growth
 from ingestd.query.functions.gaps import filled
@@ -199,3 +200,39 @@ def test_a_shift_into_summer_keeps_the_time_of_day(render: Render, memory: type)
     render(reader, 'timeShift(a.x,"200d",true,true)', 'timeShift(a.x,"7d",alignDST=true)')
     shifted = [(until - NOW) for _, _, until in reader.fetches]
     assert shifted == [0, -200 * 86400 - 3600, -7 * 86400]
+
+
+# --- series by their tags -------------------------------------------------------------------------------------------
+
+TAGGED = {
+    "cpu;dc=a;host=x": (10, [1.0, 2.0]),
+    "cpu;dc=b;host=x": (10, [3.0, 4.0]),
+    "disk;dc=a": (10, [5.0, 6.0]),
+    "plain": (10, [7.0, 8.0]),
+}
+
+
+def test_series_are_found_by_tags(render):
+    series = render(TAGGED, 'seriesByTag("name=cpu", "dc!=c")', "seriesByTag('dc=a','host=')", seconds=20)
+    assert [one.name for one in series] == ["cpu;dc=a;host=x", "cpu;dc=b;host=x", "disk;dc=a"]
+    assert [one.path_expression for one in series] == ['seriesByTag("name=cpu", "dc!=c")'] * 2 + [
+        "seriesByTag('dc=a','host=')"
+    ]
+    assert series[0].tags == {"name": "cpu", "dc": "a", "host": "x"}
+    (total,) = render(TAGGED, 'sumSeries(seriesByTag("dc=~[ab]","name=cpu"))', seconds=20)
+    assert total.name == 'sumSeries(seriesByTag("dc=~[ab]","name=cpu"))'
+    assert total.values.tolist() == [4.0, 6.0]
+
+
+def test_a_search_by_tags_is_made_once_and_over_again_for_another_window(render, memory):
+    reader = memory(TAGGED)
+    render(reader, 'seriesByTag("dc=a")', 'timeShift(seriesByTag("dc=a"),"10s")', 'seriesByTag("dc=a")', seconds=20)
+    assert reader.finds == ["dc=a"]
+
+
+@pytest.mark.parametrize(
+    "target", ["seriesByTag()", 'seriesByTag("dc!=a")', 'seriesByTag("nonsense")', "seriesByTag(a.b)"]
+)
+def test_a_search_by_tags_that_asks_for_nothing_is_refused(render, target):
+    with pytest.raises((QueryError, NameIndexError)):
+        render(TAGGED, target)

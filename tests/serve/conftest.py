@@ -5,9 +5,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from ingestd.index.names import NameIndexError, Names
+from ingestd.index.tags import TagLimits, Tags
 from ingestd.index.walk import lines
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryError
+from ingestd.query.substitute import Search
 from ingestd.serve.deps import Deps, Limits
 from ingestd.serve.server import HttpServer
 
@@ -26,6 +29,9 @@ class Fakes:
     patterns: list = field(default_factory=list)
     events: list = field(default_factory=list)
     nodes: list = field(default_factory=list)
+    tagged: list = field(default_factory=list)
+    registered: list = field(default_factory=list)
+    gone: list = field(default_factory=list)
     healthy: bool = True
     flushed: int = 0
 
@@ -62,6 +68,21 @@ class Fakes:
     def get(self, id):  # noqa: A002
         return self.events[id - 1] if 0 < id <= len(self.events) else None
 
+    @property
+    def tags(self):
+        names = Names()
+        names.add(np.arange(len(self.tagged), dtype=np.uint32), self.tagged)
+        return Tags(names, Search, TagLimits(expressions=5))
+
+    async def register(self, paths):
+        if "" in paths or "bad" in paths:
+            raise TooMuchError("'bad' is no path")
+        self.registered += paths
+        return [path.upper() for path in paths]
+
+    async def forget(self, paths):
+        self.gone += paths
+
     async def flush(self):
         self.flushed += 1
 
@@ -73,7 +94,9 @@ class Fakes:
             run=self.run,
             finder=self,
             events=self,
-            canonical_path=lambda path: path.upper(),
+            tags=self.tags,
+            register=self.register,
+            forget=self.forget,
             status=lambda: {"series": 3},
             health=lambda: (self.healthy, "accepting" if self.healthy else "draining"),
             prometheus=lambda: "up 1\n",
@@ -81,7 +104,7 @@ class Fakes:
             snapshot=self.snapshot,
             clock=lambda: NOW + 0.5,
             version="0.1",
-            refusals=(TooMuchError,),
+            refusals=(TooMuchError, NameIndexError),
         )
 
 

@@ -33,6 +33,13 @@ QUESTIONS = [
     ("POST", "/events/", "write"),
     ("POST", "/tags/tagSeries?path=a", "write"),
     ("POST", "/tags/tagMultiSeries?path=a", "write"),
+    ("GET", "/tags", "read"),
+    ("GET", "/tags/host", "read"),
+    ("GET", "/tags/findSeries?expr=a=b", "read"),
+    ("POST", "/tags/findSeries?expr=a=b", "read"),
+    ("GET", "/tags/autoComplete/tags", "read"),
+    ("GET", "/tags/autoComplete/values?tag=a", "read"),
+    ("POST", "/tags/delSeries?path=a", "admin"),
     ("POST", "/flush", "admin"),
     ("POST", "/snapshot?target=/x", "admin"),
 ]
@@ -109,6 +116,7 @@ async def test_every_route_has_a_scope(fakes):
         "/health",
         "/events/{id}",
         "/functions/{name}",
+        "/tags/{tag}",
     }
     assert {resource.canonical.rstrip("/") for resource in app.router.resources()} <= known
 

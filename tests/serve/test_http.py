@@ -287,7 +287,7 @@ async def test_index(client):
     assert response.content_type == "text/javascript"
 
 
-# --- events and tags -----------------------------------------------------------------------------------------------
+# --- events --------------------------------------------------------------------------------------------------------
 
 
 async def test_events_are_kept_and_found(client, fakes):
@@ -330,14 +330,6 @@ async def test_events_are_kept_and_found(client, fakes):
 async def test_what_is_no_event_is_refused(client, fakes, body):
     await answer(await client.post("/events/", data=body), 400)
     assert fakes.events == []
-
-
-async def test_tagged_series_get_their_canonical_path(client):
-    assert json.loads(await answer(await client.post("/tags/tagSeries", data={"path": "a;x=1"}))) == "A;X=1"
-    both = await client.post("/tags/tagMultiSeries/", data=[("path", "a"), ("path", "b")])
-    assert json.loads(await answer(both)) == ["A", "B"]
-    assert json.loads(await answer(await client.post("/tags/tagMultiSeries"), 400)) == {"error": "no paths specified"}
-    await answer(await client.get("/tags/tagSeries?path=a"), 405)
 
 
 # --- status --------------------------------------------------------------------------------------------------------

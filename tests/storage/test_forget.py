@@ -110,3 +110,47 @@ def test_a_series_with_a_fresh_point_in_memory_is_not_forgotten(tmp_path):
     assert run.forgotten == []
     assert run.store.status()["series"] == 5
     run.close()
+
+
+def test_a_deleted_series_is_gone_with_its_points_and_stays_so(tmp_path):
+    run = Run(tmp_path)
+    ids = run.names_of_a_day(0, 3, START)
+    run.store.flush()
+    run.pump()
+    run.store.accept(Batch(ids, np.full(3, START + 60), np.ones(3)), START + 60, None)
+    settled = run.store.settled()
+    run.store.forget(ids[:2])
+    assert run.forgotten == [0, 1]
+    assert run.store.status()["series"] == 1
+    (again,) = run.store.create(["pod0.0"], START + 60)
+    assert again == 3
+    rows = run.store.fetch(np.array([3], np.uint32), START - 60, START + 60, START + 60)
+    assert all(np.isnan(each.values).all() for each in rows)
+    run.pump()
+    settled.result(60)
+    # As after a crash: points of the deleted are in the journal and in a block.
+    run.store._writer.shutdown()
+    run.store._journal.stop()
+    run.store._home.close()
+    after = Run(tmp_path)
+    assert after.names.ids.tolist() == [2, 3]
+    assert after.names.blob == b"pod0.2pod0.0"
+    rows = after.store.fetch(np.array([3, 2], np.uint32), START - 60, START + 60, START + 60)[0]
+    assert np.isnan(rows.values[0]).all()
+    assert np.count_nonzero(~np.isnan(rows.values[1])) == 2
+    after.close()
+
+
+def test_a_series_deleted_while_silent_ones_are_looked_for_is_forgotten_once(tmp_path):
+    run = Run(tmp_path, forget_after=3600)
+    ids = run.names_of_a_day(0, 2, START)
+    run.store.flush()
+    run.pump()
+    run.store.tick(START + 11_000)
+    assert run.store.busy, "nobody looks for silent series"
+    assert run.forgotten == []
+    run.store.forget(ids[:1])
+    run.pump()
+    assert sorted(run.forgotten) == [0, 1]
+    assert run.store.status()["series"] == 0
+    run.close()

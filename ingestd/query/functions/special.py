@@ -1,4 +1,4 @@
-"""Functions that make series out of nothing."""
+"""Functions that make series, or find them by their tags."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 
 from ingestd.points import Values
 from ingestd.query.context import Context, Invocation, path_tags
-from ingestd.query.functions.registry import FLOAT, Param, function
+from ingestd.query.functions.registry import FLOAT, STRING, Param, function
 from ingestd.query.grid import Grid, Label, SeriesList
 from ingestd.query.limits import QueryError
+from ingestd.query.parse import Scalar
 
 
 @function("constantLine", group="Special", params=(Param("value", FLOAT),))
@@ -34,3 +35,12 @@ def lines(context: Context, values: Values, labels: list[Label]) -> SeriesList:
         return SeriesList()
     rows = np.repeat(values[:, np.newaxis], 3, axis=1)
     return SeriesList([Grid(context.start, context.until, step, rows, labels, np.arange(len(labels)))])
+
+
+@function("seriesByTag", group="Special", params=(Param("tagExpressions", STRING, multiple=True),))
+def series_by_tag(call: Invocation, *expressions: Scalar) -> SeriesList:
+    """The series whose tags satisfy all expressions: ``dc=a``, ``host!=b``, ``name=~cpu.*``, ``rack!=~r[12]``.
+
+    What an enclosing function prints for them is the text of the call.
+    """
+    return call.context.fetch(call.raw, [each for each in expressions if isinstance(each, str)])
