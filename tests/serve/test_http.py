@@ -229,6 +229,9 @@ async def test_find_as_json_and_as_a_list_of_nodes(client, fakes):
         ("a.x", False),
     ]
     assert found[0]["intervals"] == [{"start": 0, "end": NOW}]
+    text = await answer(await client.get("/metrics/find?query=a.*&format=json&pretty=1&jsonp=f"))
+    assert json.loads(text.removeprefix("f(").removesuffix(")")) == found
+    assert '\n  {\n    "path": "a.b%20c"' in text
     found = json.loads(await answer(await client.get("/metrics/find?query=a.*&format=nodelist&position=0")))
     assert found == {"nodes": ["a"]}
 
