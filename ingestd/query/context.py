@@ -215,9 +215,7 @@ class Context:
         fetched = self.source.fetch(pattern, self.start, self.until, tagged)
         factor = self.x_files_factor
         paths = fetched.paths
-        return from_rows(
-            fetched.rows, lambda at: Label(paths[at], pattern, path_tags(paths[at]), x_files_factor=factor)
-        )
+        return from_rows(fetched.rows, lambda at: Label(path := paths[at], pattern, path_tags(path), "average", factor))
 
     def shifted(self, start: int, until: int) -> Context:
         """The same request over another window. Raises :class:`QueryError` if that window is empty."""

@@ -203,16 +203,17 @@ class SeriesList:
 
     def series(self) -> list[Series]:
         """Every series by itself, in order, with views of the grids' rows."""
-        out: list[tuple[int, Series]] = []
+        out: list[Series] = []
         for grid in self.grids:
-            for place, label, row in zip(grid.places.tolist(), grid.labels, grid.values, strict=True):
-                series = Series(
+            start, end, step = grid.start, grid.end, grid.step
+            out += [
+                Series(
                     label.name,
                     label.path_expression,
                     label.tags,
-                    grid.start,
-                    grid.end,
-                    grid.step,
+                    start,
+                    end,
+                    step,
                     row,
                     label.consolidation_func,
                     label.x_files_factor,
@@ -220,10 +221,12 @@ class SeriesList:
                     label.ints,
                     label.options,
                 )
-                out.append((place, series))
+                for label, row in zip(grid.labels, grid.values, strict=True)
+            ]
         if len(self.grids) > 1:
-            out.sort(key=lambda pair: pair[0])
-        return [series for _, series in out]
+            order = np.argsort(np.concatenate([grid.places for grid in self.grids]))
+            out = [out[at] for at in order.tolist()]
+        return out
 
 
 def single(label: Label, start: int, end: int, step: int, values: Values) -> SeriesList:

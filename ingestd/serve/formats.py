@@ -58,6 +58,8 @@ def json_bytes(series: Sequence[Series], no_null_points: bool = False, pretty: b
         return to_json(series, no_null_points, pretty).encode()
     encode = json.JSONEncoder(indent=2 if pretty else None).encode
     heads, values, times = [], [], []
+    # Series mostly share their times.
+    known: dict[tuple[int, int, int, int], range] = {}
     for one in series:
         if len(one.tags) == 1 and one.tags.get("name") is one.name and not pretty:
             name = quoted(one.name)
@@ -67,7 +69,8 @@ def json_bytes(series: Sequence[Series], no_null_points: bool = False, pretty: b
             tags = encode({str(key): value for key, value in one.tags.items()})
         heads.append(f'{{"target": {name}, "tags": {tags}, "datapoints": '.encode())
         values.append(one.values)
-        when = one.timestamps()
+        span = (one.start, one.end, one.step, one.values_per_point)
+        when = known.get(span) or known.setdefault(span, one.timestamps())
         times.append((min(len(when), len(one.values)), when.start, when.step, one.ints))
     try:
         return encode_compiled(heads, values, times, no_null_points, b",\n" if pretty else b", ")

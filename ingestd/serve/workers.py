@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from ingestd.serve.params import ServeError
 
@@ -35,33 +36,42 @@ class Workers:
         if self._busy >= self._allowed:
             raise ServeError(503, "too many questions at once; ask again later (http.waiting)")
         self._busy += 1
-        future: Future[T] | None = None
+        asked = False
         try:
             async with asyncio.timeout(self._timeout):
                 await self._free.acquire()
-                future = self._pool.submit(function, *args, **kwargs)
-                return await asyncio.wrap_future(future)
+                answer = self._made(partial(function, *args, **kwargs))
+                asked = True
+                return await answer
         except TimeoutError:
             raise ServeError(503, f"no answer within {self._timeout:g} s (http.timeout)") from None
         finally:
-            if future is None:
+            if not asked:
                 self._busy -= 1
-            else:
-                self._release_after(future)
 
-    def _release_after(self, future: Future[Any]) -> None:
+    def _made(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        """What a call gives, which is made in a thread; the thread is free again when it has returned."""
         loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
 
-        def release() -> None:
+        def returned(made: Future[T]) -> None:
             self._busy -= 1
             self._free.release()
+            # Nobody may wait any more; a pool that was closed cancels what has not begun.
+            if answer.done() or (made.cancelled() and answer.cancel()):
+                return
+            if (error := made.exception()) is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(made.result())
 
-        def done(_: Future[Any]) -> None:
+        def done(made: Future[T]) -> None:
             # A call may return while the loop is being closed; nobody waits for its thread any more.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(release)
+                loop.call_soon_threadsafe(returned, made)
 
-        future.add_done_callback(done)
+        self._pool.submit(call).add_done_callback(done)
+        return answer
 
     def close(self) -> None:
         """Take no more calls; those that run are left alone."""

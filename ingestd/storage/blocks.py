@@ -65,7 +65,8 @@ class BlockFile:
         if found is None:
             raise CorruptFileError(self.path, 0, "the header fails its checksum")
         self.header, ids_crc, crcs_crc = found
-        if size < self.header.size:
+        self._size = self.header.size
+        if size < self._size:
             raise CorruptFileError(self.path, size, f"cut short: {self.header.size} bytes belong here")
         ids = self._files.read(self._fd, 4 * self.header.n, PAGE)
         if crc32c(ids) != ids_crc:
@@ -76,6 +77,7 @@ class BlockFile:
         self.ids: Ids = np.frombuffer(ids, "<u4")
         self._crcs = np.frombuffer(crcs, "<u4")
         self._verified = np.zeros(self.header.tiles, np.bool_)
+        self._marks = self._verified.view(np.uint8)
         self._map: mmap.mmap | None = None
         self._data: Values | None = None
         if self._access == "mmap":
@@ -145,7 +147,7 @@ class BlockFile:
         assert self._data is not None
         for number in self._unverified(places):
             self.tile(number)
-        if self._files.size(self._fd) < self.header.size:
+        if self._files.size(self._fd) < self._size:
             # To touch a mapping behind the file's end would end the process.
             raise CorruptFileError(self.path, self._files.size(self._fd), "cut short while it was in use")
         return self._data
@@ -153,7 +155,7 @@ class BlockFile:
     def _unverified(self, places: Places) -> list[int]:
         """The tiles of these rows that have not been verified."""
         if rows_compiled is not None:
-            return rows_compiled.unmarked(places, TILE_ROWS, self._verified.view(np.uint8))  # type: ignore[no-any-return]
+            return rows_compiled.unmarked(places, TILE_ROWS, self._marks)  # type: ignore[no-any-return]
         tiles = np.unique(places[places >= 0] // TILE_ROWS)
         return tiles[~self._verified[tiles]].tolist()  # type: ignore[no-any-return]
 
