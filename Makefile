@@ -11,6 +11,7 @@ COMPILE = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version=3.11 
 
 SOAK_FILES = $(sort $(shell grep -rlw --include='test_*.py' effort tests))
 SOAK_TIMEOUT ?= 86400
+SOAK_MINUTES ?= 30
 
 INPUTS ?= 10000000
 JOBS ?= 2
@@ -42,7 +43,8 @@ record: $(STAMP)
 	$(BIN)/python -m bench.record
 
 soak: $(STAMP)
-	failed=; for file in $(SOAK_FILES); do \
+	failed=; $(BIN)/python -m bench.soak --minutes $(SOAK_MINUTES) || failed=" bench.soak"; \
+	for file in $(SOAK_FILES); do \
 	  INGESTD_SOAK=1 $(BIN)/python -m pytest --timeout=$(SOAK_TIMEOUT) $$file || failed="$$failed $$file"; \
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 

@@ -48,10 +48,11 @@ def resident_bytes(pid: int, kind: str = "VmRSS") -> int:
 
 
 class Daemon:
-    """``ingestd serve`` with its defaults and data in ``directory``; ends with the ``with`` block."""
+    """``ingestd serve`` with its defaults but for ``options``, data in ``directory``; ends with the ``with`` block."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self._directory = directory
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._addresses: dict[str, str] = {}
 
@@ -73,6 +74,7 @@ class Daemon:
         command = [sys.executable, "-m", "ingestd.cli", "serve", "--data", str(self._directory)]
         for listener in ("graphite", "pickle", "collectd", "http"):
             command += [f"--{listener}", "127.0.0.1:0"]
+        command += self._options
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(self._ready, "the daemon to be ready")
 
@@ -100,6 +102,11 @@ class Daemon:
         """Of the listener of lines, on 127.0.0.1."""
         return int(self._addresses["graphite/tcp"].rpartition(":")[2])
 
+    @property
+    def url(self) -> str:
+        """Of HTTP, without a slash at its end."""
+        return f"http://{self._addresses['http']}"
+
     def connect(self) -> socket.socket:
         """A connection to the Graphite listener."""
         return socket.create_connection(("127.0.0.1", self.graphite_port), PATIENCE)
@@ -115,7 +122,7 @@ class Daemon:
 
     def get(self, path: str, query: Iterable[tuple[str, object]] = (), *, post: bool = False) -> bytes:
         """The body of an answer with status 200."""
-        url = f"http://{self._addresses['http']}{path}?{urllib.parse.urlencode(list(query))}"
+        url = f"{self.url}{path}?{urllib.parse.urlencode(list(query))}"
         request = urllib.request.Request(url, method="POST" if post else "GET")
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             body: bytes = answer.read()
@@ -124,6 +131,10 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.get("/status"))
         return found
+
+    def settle(self) -> None:
+        """Wait until nothing is on its way to the journal."""
+        until(lambda: self.status()["ledger"]["in_flight"] == 0, "points to be stored")
 
     def wait_stored(self, points: int) -> None:
         """Wait until the journal has all of ``points``. Raises :class:`BenchError` if it does not get them."""
