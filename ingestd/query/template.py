@@ -38,7 +38,10 @@ def _resolved(node: Node, values: _Values, given: Mapping[str, str], limits: Que
 
 
 def _arguments(call: Call) -> dict[str, str | int | float]:
-    """The values that a call of template brings along, by name or by number from 1."""
+    """The values that a call of template brings along, by name or by number from 1.
+
+    Its grammar has no pipe behind the first argument, and not both kinds of others.
+    """
     plain = [(str(at), each) for at, each in enumerate(call.args)][1:]
     values: dict[str, str | int | float] = {}
     for name, node in (*plain, *call.kwargs):
@@ -47,7 +50,9 @@ def _arguments(call: Call) -> dict[str, str | int | float]:
             break
         values[name] = value
     else:
-        if call.args and not isinstance(call.args[0], Literal) and not (plain and call.kwargs):
+        target = call.args[0] if call.args else Literal(None)
+        piped = isinstance(target, Call) and not call.raw.partition("(")[2].lstrip().startswith(target.raw)
+        if not isinstance(target, Literal) and not piped and not (plain and call.kwargs):
             return values
     raise QueryError("invalid template() syntax, only string/numeric arguments are allowed")
 

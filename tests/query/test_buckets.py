@@ -184,3 +184,11 @@ def test_an_unknown_manner_is_refused_where_it_is_used(render: Render) -> None:
     assert render(data, 'consolidateBy(a,"odd")')[0].consolidation_func == "odd"
     with pytest.raises(QueryError, match="Invalid consolidation function: 'odd'"):
         render(data, 'sumSeries(consolidateBy(*,"odd"))')
+
+
+def test_a_percentile_that_no_value_has_leaves_no_tag(render: Render) -> None:
+    data: dict[str, tuple[int, list[float]]] = {"a": (10, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])}
+    high, top = render(data, "removeBelowPercentile(a,150)", "removeBelowPercentile(a,100)")
+    assert "nPercentile" not in high.tags
+    assert high.values.tolist() == data["a"][1]
+    assert top.tags["nPercentile"] == "100.0"

@@ -59,6 +59,7 @@ def test_calls_in_templates_and_templates_in_calls() -> None:
         "template(a,none)",
         "template(a,x=f(b))",
         "template(a,1,x=2)",
+        "template(a|f(),1)",
     ],
 )
 def test_what_is_no_template(target: str) -> None:

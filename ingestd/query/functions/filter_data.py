@@ -49,7 +49,7 @@ def remove_below_percentile(call: Invocation, series: SeriesList, n: float) -> S
 def own_percentile(call: Invocation, grid: Grid, n: float) -> Values:
     """The n-th percentile of each row, float64[rows, 1]; NaN where that has no value, or none of so high a rank.
 
-    Series with values get the tag that nPercentile, which graphite-web asks here, sets on them.
+    Series that have one get the tag that nPercentile, which graphite-web asks here, sets on them.
     """
     values = grid.values
     if not n > 0:
@@ -57,8 +57,8 @@ def own_percentile(call: Invocation, grid: Grid, n: float) -> Values:
     if values.shape[1] == 0:
         return np.full((len(values), 1), np.nan)
     count = known(values)
-    for label, some in zip(grid.labels, (count > 0).tolist(), strict=True):
+    beyond = np.ceil(n / 100 * (count + 1)) > count + 1
+    for label, some in zip(grid.labels, ((count > 0) & ~beyond).tolist(), strict=True):
         if some:
             label.tags["nPercentile"] = str(n)
-    beyond = np.ceil(n / 100 * (count + 1)) > count + 1
     return np.where(beyond, np.nan, percentile(values, n))[:, np.newaxis]
