@@ -80,9 +80,13 @@ _NONE: Final = 0xFFFFFFFF
 class PureTable(dict[bytes, int]):
     """Spellings to ids: what the compiled table does, as a dict."""
 
-    def add(self, keys: Sequence[bytes], ids: NDArray[np.uint32]) -> None:
-        """Enter ``keys`` with their ``ids``; those that are there already get the new id."""
-        self.update(zip(keys, ids.tolist(), strict=True))
+    def add(self, keys: Sequence[bytes], ids: NDArray[np.uint32]) -> bool:
+        """Enter ``keys`` with their ``ids``. False, with nothing entered, if one is there already or there twice."""
+        fresh = dict(zip(keys, ids.tolist(), strict=True))
+        if len(fresh) < len(keys) or not self.keys().isdisjoint(fresh):
+            return False
+        self.update(fresh)
+        return True
 
     def missing(self, keys: Sequence[bytes]) -> NDArray[np.intp]:
         """The place in ``keys`` of the first of each spelling that is not there, ascending."""

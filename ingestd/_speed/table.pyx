@@ -20,11 +20,20 @@ cdef extern from *:
     #else
     #define ingestd_hash(p, n) ((uint64_t)_Py_HashBytes((p), (n)))
     #endif
+    #ifdef __GNUC__
+    #define ingestd_prefetch(p) __builtin_prefetch(p)
+    #else
+    #define ingestd_prefetch(p) ((void)(p))
+    #endif
     """
     uint64_t ingestd_hash(const void* p, Py_ssize_t n) noexcept nogil
+    void ingestd_prefetch(const void*) noexcept nogil
 
 cdef uint32_t GONE = 0xFFFFFFFF
 cdef uint32_t FIRST_ROOM = 1024
+
+cdef enum:
+    AHEAD = 16  # keys whose slots are called for while others are looked at
 
 
 @cython.final
@@ -55,7 +64,7 @@ cdef class Table:
         return self.find(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)) != 0
 
     def __setitem__(self, bytes key not None, uint32_t id):
-        self.put(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), id)
+        self.put(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), id, True)
 
     def __delitem__(self, bytes key not None):
         cdef uint32_t entry = self.find(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
@@ -72,31 +81,53 @@ cdef class Table:
         return self.entries[entry].id if entry else None
 
     def add(self, list keys not None, const uint32_t[::1] ids):
-        """Enter ``keys`` (bytes) with their ``ids``; those that are there already get the new id.
+        """Enter ``keys`` (bytes) with their ``ids``. False, with nothing entered, if one is there already or there twice.
 
         Series are made in the order in which their names first came: that is who will follow whom.
         """
         cdef Py_ssize_t i, n = len(keys)
-        cdef uint32_t last = 0, used
+        cdef uint32_t first, number, last = 0
         cdef bytes key
         if ids.shape[0] != n:
             raise ValueError(f"{ids.shape[0]} ids for {n} names")
         for i in range(n):
-            key = <bytes?>keys[i]
-            used = self.used
-            self.put(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), ids[i])
-            if self.used != used + 1 or not _is_one_field(key):
+            if not isinstance(keys[i], bytes):
+                raise TypeError(f"a spelling is bytes, not {type(keys[i]).__name__}")
+        if n >= GONE:
+            raise OverflowError(f"{n} spellings")
+        while <uint64_t>self.used + n > self.room:
+            self.grow()
+        first = self.used
+        for i in range(n):
+            key = <bytes>keys[i]
+            number = self.used
+            self.put(<const unsigned char*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), ids[i], False)
+            if self.used == number:
+                self.forget_from(first)
+                return False
+            if not _is_one_field(key):
                 last = 0
                 continue
             if last:
-                self.entries[last].next = used
-            last = used
+                self.entries[last].next = number
+            last = number
+        return True
+
+    cdef void forget_from(self, uint32_t first) noexcept:
+        """Take out the entries from ``first`` on, which nobody has seen."""
+        cdef uint32_t number
+        for number in range(first, self.used):
+            self.entries[number].size = GONE
+            self.entries[number].next = 0
+            self.living -= 1
 
     def missing(self, list keys not None):
         """The place in ``keys`` (bytes) of the first of each spelling that is not there, intp ascending."""
         cdef Py_ssize_t i, n = len(keys), found = 0
+        cdef Py_ssize_t ahead = 0
         cdef size_t room = 16
         cdef uint32_t* seen  # places + 1 of those found, by hash
+        cdef uint64_t[AHEAD] hashes  # of the next keys, whose slots are on their way into the caches
         cdef bytes key
         if n >= GONE:
             raise OverflowError(f"{n} spellings")
@@ -109,19 +140,22 @@ cdef class Table:
             raise MemoryError
         try:
             for i in range(n):
-                key = <bytes?>keys[i]
-                if self.is_new(key, keys, seen, room - 1, <uint32_t>i + 1):
+                while ahead < n and ahead < i + AHEAD:
+                    key = <bytes?>keys[ahead]
+                    hashes[ahead % AHEAD] = ingestd_hash(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+                    ingestd_prefetch(&self.slots[hashes[ahead % AHEAD] & self.mask])
+                    ahead += 1
+                if self.is_new(<bytes>keys[i], hashes[i % AHEAD], keys, seen, room - 1, <uint32_t>i + 1):
                     view[found] = i
                     found += 1
         finally:
             free(seen)
         return places[:found]
 
-    cdef bint is_new(self, bytes key, list keys, uint32_t* seen, size_t mask, uint32_t number):
+    cdef bint is_new(self, bytes key, uint64_t hashed, list keys, uint32_t* seen, size_t mask, uint32_t number):
         """Whether ``key`` is neither here nor among the ``keys`` that were ``seen``; then it is as ``number``."""
         cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(key)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
-        cdef uint64_t hashed = ingestd_hash(text, size)
         cdef size_t at = hashed & mask
         cdef bytes other
         if self.find_hashed(text, size, hashed):
@@ -157,7 +191,7 @@ cdef class Table:
         return self.find_hashed(key, size, ingestd_hash(key, size))
 
     cdef uint32_t find_hashed(self, const unsigned char* key, Py_ssize_t size, uint64_t hashed) noexcept:
-        cdef uint32_t tag = <uint32_t>(hashed >> 32)
+        cdef uint32_t tag = <uint32_t>hashed
         cdef uint64_t at = hashed & self.mask
         cdef uint64_t slot = self.slots[at]
         cdef Entry* entry
@@ -170,14 +204,17 @@ cdef class Table:
             slot = self.slots[at]
         return 0
 
-    cdef int put(self, const unsigned char* key, Py_ssize_t size, uint32_t id) except -1:
-        cdef uint32_t number = self.find(key, size)
+    cdef int put(self, const unsigned char* key, Py_ssize_t size, uint32_t id, bint renew) except -1:
+        """Give a spelling an id; one that is there gets another only to ``renew`` it."""
+        cdef uint64_t hashed = ingestd_hash(key, size)
+        cdef uint32_t number = self.find_hashed(key, size, hashed)
         cdef unsigned char* arena
         cdef uint64_t room
         cdef Entry* entry
         if number:
-            self.changes += self.entries[number].id != id
-            self.entries[number].id = id
+            if renew:
+                self.changes += self.entries[number].id != id
+                self.entries[number].id = id
             return 0
         if <uint64_t>size >= GONE:
             raise OverflowError("a spelling of 4 GiB")
@@ -192,7 +229,7 @@ cdef class Table:
         entry = &self.entries[self.used]
         entry.at, entry.size, entry.id, entry.next = self.end, <uint32_t>size, id, 0
         memcpy(self.arena + self.end, key, size)
-        self.place(self.used)
+        self.place(self.slots, self.mask, hashed, self.used)
         self.end += size
         self.used += 1
         self.living += 1
@@ -201,7 +238,7 @@ cdef class Table:
     cdef int grow(self) except -1:
         """Make room for another entry: that of entries that are gone, or more."""
         cdef Entry* entries
-        if self.living < self.used - self.used // 4:
+        if self.living + 1 < self.used - self.used // 4:
             self.rebuild(self.mask + 1)
             return 0
         if self.room > GONE // 2:
@@ -217,36 +254,38 @@ cdef class Table:
         """Move the living entries together and place them anew. Numbers change: nobody is followed by anybody then."""
         cdef uint64_t* slots = <uint64_t*>calloc(wanted, sizeof(uint64_t))
         cdef uint32_t number, kept = 1
-        cdef uint64_t end = 0
+        cdef uint64_t at, end = 0
         cdef Entry* entry
-        cdef bint moved = self.living + 1 != self.used
         if slots is NULL:
             raise MemoryError
-        free(self.slots)
-        self.slots, self.mask = slots, wanted - 1
-        for number in range(1, self.used):
-            entry = &self.entries[number]
-            if entry.size == GONE:
-                continue
-            if moved:
+        if self.living + 1 == self.used:
+            # The slots know all that is needed of the hashes.
+            for at in range(self.mask + 1):
+                if self.slots[at]:
+                    self.place(slots, wanted - 1, self.slots[at] >> 32, <uint32_t>self.slots[at])
+            kept, end = self.used, self.end
+        else:
+            for number in range(1, self.used):
+                entry = &self.entries[number]
+                if entry.size == GONE:
+                    continue
                 # To the left only, so what has yet to be moved is never overwritten.
                 memmove(self.arena + end, self.arena + entry.at, entry.size)
                 self.entries[kept] = entry[0]
                 self.entries[kept].at, self.entries[kept].next = end, 0
-            end += entry.size
-            self.place(kept)
-            kept += 1
-        self.used, self.end = kept, end
+                self.place(slots, wanted - 1, ingestd_hash(self.arena + end, self.entries[kept].size), kept)
+                end += self.entries[kept].size
+                kept += 1
+        free(self.slots)
+        self.slots, self.mask, self.used, self.end = slots, wanted - 1, kept, end
         return 0
 
-    cdef void place(self, uint32_t number) noexcept:
-        """Give an entry its slot."""
-        cdef Entry* entry = &self.entries[number]
-        cdef uint64_t hashed = ingestd_hash(self.arena + entry.at, entry.size)
-        cdef uint64_t at = hashed & self.mask
-        while self.slots[at]:
-            at = (at + 1) & self.mask
-        self.slots[at] = (hashed >> 32) << 32 | number
+    cdef void place(self, uint64_t* slots, uint64_t mask, uint64_t hashed, uint32_t number) noexcept:
+        """Give an entry its place in ``slots``; 32 bits of its hash are all that count."""
+        cdef uint64_t at = hashed & mask
+        while slots[at]:
+            at = (at + 1) & mask
+        slots[at] = hashed << 32 | number
 
 
 cdef inline bint _is_one_field(bytes key) noexcept:

@@ -84,9 +84,9 @@ class Names:
         first, last = int(ids[0]), int(ids[-1])
         if first < len(self.keys) or not bool(np.all(ids[1:] > ids[:-1])):
             raise ValueError("ids must ascend and be above all before")
-        if len(self._ids.missing(keys)) < len(keys):
+        if not self._ids.add(keys, ids):
             self._clear(keys)
-        self._ids.add(keys, ids)
+            self._ids.add(keys, ids)
         self._count += len(keys)
         # A reader in another thread must see a key at its final place, so the holes come first.
         self.keys.extend([None] * (first - len(self.keys)))

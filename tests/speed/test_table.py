@@ -31,8 +31,8 @@ def test_it_holds_what_a_dict_holds(ops):
             table[key] = model[key] = rest[0]
         elif op == "add":
             ids = np.arange(len(model), len(model) + len(key), dtype=np.uint32)
-            table.add(key, ids)
-            model.add(key, ids)
+            entered = len(set(key)) == len(key) and model.keys().isdisjoint(key)
+            assert table.add(key, ids) is model.add(key, ids) is entered
         elif key in model:
             del table[key], model[key]
         else:
@@ -77,6 +77,18 @@ def test_names_that_come_and_go_do_not_grow_without_end():
     assert [table.get(b"name.%d" % i) for i in range(199_000, 200_000)] == list(range(199_000, 200_000))
 
 
+def test_what_is_not_entered_leaves_nothing():
+    table = Table()
+    table[b"b"] = 9
+    many = [b"name.%d" % i for i in range(5000)]
+    for taken in (b"b", many[7]):
+        assert not table.add([*many, taken], np.arange(5001, dtype=np.uint32))
+        assert len(table) == 1
+        assert table.look_up([*many, b"b"]).tolist() == [2**32 - 1] * 5000 + [9]
+    assert table.add(many, np.arange(5000, dtype=np.uint32))
+    assert table.look_up([*many, b"b"]).tolist() == [*range(5000), 9]
+
+
 def test_what_is_no_spelling_or_id_is_refused():
     table = Table()
     for key in ("text", None, 7, bytearray(b"a")):
@@ -84,9 +96,7 @@ def test_what_is_no_spelling_or_id_is_refused():
             table[key] = 1
         with pytest.raises(TypeError):
             table.get(key)
-        with pytest.raises(TypeError):
-            table.add([key], np.zeros(1, np.uint32))
-        for ask in (table.missing, table.look_up):
+        for ask in (table.missing, table.look_up, lambda keys: table.add(keys, np.zeros(len(keys), np.uint32))):
             with pytest.raises(TypeError):
                 ask([b"a", key])
     for series in (-1, 2**32):
