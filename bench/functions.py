@@ -291,7 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     values = np.array([source.uniform(0, 100) for _ in range(chosen.series * chosen.points)])
     values[[source.randrange(len(values)) for _ in range(len(values) // 10)]] = np.nan
     values = values.reshape(chosen.series, chosen.points)
-    names = sorted(name for name in FUNCTIONS if not chosen.only or name in chosen.only)
+    names = sorted(
+        name for name, each in FUNCTIONS.items() if not each.extension and (not chosen.only or name in chosen.only)
+    )
     targets = {name: target for name in names if (target := target_of(name))}
     reader = Arrays(values)
     ours: dict[str, float | str] = {}

@@ -20,8 +20,13 @@ def test_the_reasons_are_the_ledgers():
 
 
 def test_the_functions_are_those_that_are_served():
-    listed = README.partition("Functions: ")[2].partition(".")[0]
-    assert set(re.findall(r"`(\w+)`", listed)) == set(FUNCTIONS) - {"sum", "avg"}
+    listed = README.partition("Functions: ")[2].partition("\n### ")[0]
+    served = {}
+    for name, each in FUNCTIONS.items():
+        served.setdefault("Beyond graphite-web" if each.extension else each.group, set()).add(name)
+    groups = re.findall(r"^- \*\*([\w -]+)\*\*: (.*?)\.$", listed, re.MULTILINE | re.DOTALL)
+    assert {group: set(re.findall(r"`(\w+)`", names)) for group, names in groups} == served
+    assert f"all {sum(not each.extension for each in FUNCTIONS.values())} of" in listed
 
 
 def test_the_flags_exist_and_their_defaults_are_the_settings():

@@ -41,7 +41,7 @@ def aggregate_line(call: Invocation, series: SeriesList, func: str, keep_step: b
     for label, value in zip(labels, values.tolist(), strict=True):
         label.ints = label.ints and func in WHOLE
         text = "None" if np.isnan(value) else str(int(value) if label.ints and np.isfinite(value) else value)
-        label.become(f"aggregateLine({label.name}, {'None' if text == 'None' else f'{value:g}'})")
+        label.renew(f"aggregateLine({label.name}, {'None' if text == 'None' else f'{value:g}'})")
         if not keep_step:
             label.tags = {"name": text}
             label.consolidation_func = "average"
@@ -77,7 +77,7 @@ def n_percentile(call: Invocation, series: SeriesList, n: float) -> SeriesList:
         grid.values = np.repeat(percentile(grid.values, n)[:, np.newaxis], points, axis=1)
         for label in grid.labels:
             label.tags["nPercentile"] = str(n)
-            label.become(f"nPercentile({label.name}, {n:g})")
+            label.renew(f"nPercentile({label.name}, {n:g})")
     return kept
 
 
@@ -95,7 +95,7 @@ def stdev(call: Invocation, series: SeriesList, points: int, tolerance: float) -
         grid.values = running_deviations(grid.values, points, tolerance)
         for label in grid.labels:
             label.tags["stdev"] = str(points)
-            label.become(f"stdev({label.name},{points})")
+            label.renew(f"stdev({label.name},{points})")
             label.ints = False
     return series
 
@@ -153,7 +153,7 @@ def linear_regression(call: Invocation, series: SeriesList, start: Scalar, end: 
         grid.values = offsets[grid.places, np.newaxis] + times * factors[grid.places, np.newaxis]
         for label in grid.labels:
             label.tags["linearRegressions"] = f"{shown[0]}, {shown[1]}"
-            label.become(f"linearRegression({label.name}, {shown[0]}, {shown[1]})")
+            label.renew(f"linearRegression({label.name}, {shown[0]}, {shown[1]})")
             label.consolidation_func, label.ints = "average", False
     return made
 

@@ -108,7 +108,7 @@ def holt_winters_forecast(call: Invocation, series: SeriesList, bootstrap: str, 
     """The Holt-Winters forecast of each series, which begins to learn ``bootstrapInterval`` before the window."""
     again, _ = _analysed(call, bootstrap, seasonality)
     for label in again.labels:
-        label.become(f"holtWintersForecast({label.name})")
+        label.renew(f"holtWintersForecast({label.name})")
         label.consolidation_func, label.ints = "average", False
     return again
 
@@ -166,7 +166,7 @@ def holt_winters_aberration(
         grid.values = beyond
         for label in grid.labels:
             label.tags["holtWintersAberration"] = "1"
-            label.become(f"holtWintersAberration({label.name})")
+            label.renew(f"holtWintersAberration({label.name})")
             label.consolidation_func, label.ints = "average", False
     return series
 
