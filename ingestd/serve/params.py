@@ -16,6 +16,9 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from ingestd.serve.multipart import CONTENT_TYPE as MULTIPART
+from ingestd.serve.multipart import parse_multipart
+
 FIELDS_MAX: Final = 2_000
 """Fields of one request: twice the targets of the largest request that is answered."""
 
@@ -26,6 +29,7 @@ BODY_SECONDS: Final = 30
 """Seconds for a body: a megabyte takes 10 s over the slowest mobile line."""
 
 CALLBACK_MAX: Final = 128
+_FORMS: Final = ("application/x-www-form-urlencoded", "application/octet-stream")
 _CALLBACK: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.]*", re.ASCII)
 
 
@@ -97,6 +101,16 @@ def parse_pairs(text: str) -> list[tuple[str, str]]:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="replace")
     except ValueError:
         raise ServeError(400, f"a request has at most {FIELDS_MAX} fields") from None
+    return _within_limits(pairs)
+
+
+def _within_limits(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The fields themselves.
+
+    :raises ServeError: 400, too many or too long.
+    """
+    if len(pairs) > FIELDS_MAX:
+        raise ServeError(400, f"a request has at most {FIELDS_MAX} fields")
     if any(len(name) > FIELD_SIZE_MAX or len(value) > FIELD_SIZE_MAX for name, value in pairs):
         raise ServeError(400, f"a field has at most {FIELD_SIZE_MAX} characters")
     return pairs
@@ -149,12 +163,11 @@ async def params_of(request: web.Request) -> Params:
     :raises ServeError: 400, they cannot be read.
     """
     pairs = parse_pairs(request.rel_url.raw_query_string)
-    if request.method == "POST" and request.content_type in {
-        "application/x-www-form-urlencoded",
-        "application/octet-stream",
-    }:
-        body = await body_of(request)
-        pairs += parse_pairs(body.decode("utf-8", "replace"))
-    if len(pairs) > FIELDS_MAX:
-        raise ServeError(400, f"a request has at most {FIELDS_MAX} fields")
-    return Params(pairs)
+    if request.method == "POST" and request.content_type in _FORMS:
+        pairs += parse_pairs((await body_of(request)).decode("utf-8", "replace"))
+    elif request.method == "POST" and request.content_type == MULTIPART:
+        try:
+            pairs += parse_multipart(await body_of(request), request.headers["Content-Type"], FIELDS_MAX)
+        except ValueError as error:
+            raise ServeError(400, str(error)) from error
+    return Params(_within_limits(pairs))

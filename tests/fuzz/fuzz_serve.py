@@ -38,6 +38,7 @@ from ingestd.serve.events import read_event
 from ingestd.serve.find import query_of
 from ingestd.serve.formats import to_csv, to_dygraph, to_json, to_raw, to_rickshaw
 from ingestd.serve.http import make_app
+from ingestd.serve.multipart import parse_multipart
 from ingestd.serve.params import Params, ServeError, parse_pairs
 from ingestd.serve.render import request_of
 from ingestd.serve.tokens import SCOPES, TokenError, parse_tokens
@@ -216,6 +217,31 @@ class Parameters(Target):
         assert all(asked.targets)
         assert asked.max_data_points is None or asked.max_data_points >= 0
         return (len(asked.targets), asked.max_data_points is None, callback == "", str(asked.tz)[:4])
+
+
+class Multiparts(Target):
+    """Forms in parts: fields that are within the body, or ValueError."""
+
+    name = "multipart"
+    tokens = (
+        b"\r\n--xyz", b"--", b"\r\n\r\n", b"\r\n", b"Content-Disposition: form-data; ", b'name="target"', b'name=""',
+        b'"', b"\\", b'filename="f"', b'name="a\\"b"', b"content-type: text/plain", b";", b'NAME="' + b"a" * 50,
+        b"\n--xyz", b" ",
+    )  # fmt: skip
+
+    def seeds(self) -> list[bytes]:
+        part = b'--xyz\r\nContent-Disposition: form-data; name="target"\r\n\r\na.b\r\n'
+        return [part + b"--xyz--\r\n", part * 3 + b"--xyz--", b"--xyz--", part.replace(b"name", b'filename="f"; name')]
+
+    def run(self, data: bytes) -> Hashable:
+        try:
+            pairs = parse_multipart(data, "multipart/form-data; boundary=xyz", 5)
+        except ValueError as error:
+            str(error).encode()
+            return str(error)
+        assert len(pairs) <= 5
+        assert sum(len(name) + len(value) for name, value in pairs) <= len(data)
+        return (len(pairs), tuple(name == "target" for name, _ in pairs))
 
 
 class Questions(Target):

@@ -13,7 +13,7 @@ from fuzz_frames import Pickles
 from fuzz_lines import Lines
 from fuzz_load import Made
 from fuzz_query import GlobPatterns, TagSearches, Targets, Times
-from fuzz_serve import Credentials, Events, Handlers, Parameters, Questions, TokenFiles
+from fuzz_serve import Credentials, Events, Handlers, Multiparts, Parameters, Questions, TokenFiles
 from fuzz_target import Target
 
 TARGETS: Final[dict[str, type[Target]]] = {
@@ -26,6 +26,7 @@ TARGETS: Final[dict[str, type[Target]]] = {
         Pickles,
         Batches,
         Targets,
+        Multiparts,
         Questions,
         Answers,
         Parameters,
