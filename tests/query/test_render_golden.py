@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +14,9 @@ import pytest
 from ingestd.points import Ids, Rows, Window
 from ingestd.query.consolidate import consolidate
 from ingestd.query.evaluate import Request, run
+from ingestd.query.functions import FUNCTIONS
 
+UNRECORDED = {"events", "seriesByTag", "verticalLine"}
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "render" / "cases.json").read_text())
 NOW: int = GOLDEN["now"]
 
@@ -34,8 +37,11 @@ class Player:
 
 
 def test_the_record_is_not_empty() -> None:
-    assert len(GOLDEN["cases"]) > 60
-    assert sum(len(case["expected"]) for case in GOLDEN["cases"]) > 80
+    assert len(GOLDEN["cases"]) > 300
+    assert sum(len(case["expected"]) for case in GOLDEN["cases"]) > 590
+    called = {name for case in GOLDEN["cases"] for name in re.findall(r"(\w+)\(", case["target"])}
+    random = {"randomWalk", "randomWalkFunction"}
+    assert {name for name, each in FUNCTIONS.items() if not each.extension} - called == random | UNRECORDED
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['target'][:50]} {case['points'] or ''}")

@@ -1,8 +1,9 @@
 """Records cases.json from a graphite-web 1.1.10: python record.py URL NOW
 
-The data set behind URL has the series named in CASES, with points in 10 s, 1 min and 10 min archives before NOW. Each
-case is answered by graphite-web; what the evaluator fetches on its way is fetched from graphite-web too and recorded,
-so that the test needs neither.
+The data set behind URL has the series named in CASES and targets.txt, with points in 10 s, 1 min and 10 min archives
+before NOW. Each case is answered by graphite-web; what the evaluator fetches on its way is fetched from graphite-web
+too and recorded, so that the test needs neither. targets.txt has two targets or so for every function, each recorded
+over BRIEF. Random functions and those that read a week of points are not among them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ingestd.query.evaluate import Request, run
 
 USER, GAPS, RX = "collectd.*.cpu-0.cpu-user", "test.gaps.blocks", "collectd.*.interface-eth0.if_octets.rx"
 WEB = "collectd.web01.cpu-0.cpu-user"
-SHORT, HOUR, DAY = (-300, -3), (-3600, 0), (-86417, -80000)
+BRIEF, SHORT, HOUR, DAY = (-150, -3), (-300, -3), (-3600, 0), (-86417, -80000)
 CASES: list[tuple[str, tuple[int, int], int | None]] = [
     (USER, SHORT, None),
     ("test.odd.*", SHORT, None),
@@ -89,6 +90,7 @@ CASES: list[tuple[str, tuple[int, int], int | None]] = [
     (f"scale( {WEB} , .5 )", SHORT, None),
     (f"scale({WEB},2)extra", SHORT, None),
     ("collectd.{web{01,02},db01}.cpu-0.cpu-user", SHORT, None),
+    *((target, BRIEF, None) for target in Path(__file__).with_name("targets.txt").read_text("utf-8").splitlines()),
 ]
 
 
