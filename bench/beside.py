@@ -30,7 +30,7 @@ _SUM: Final = "collectd.host00[0-9][0-9][0-9].plugin-3.instance-total.gauge"
 _NAMES: Final = "collectd.*.plugin-3.instance-total.gauge"
 _HOUR: Final = 3600 // STEP
 _ASKED: Final = 20
-"""Times that a query is asked in a row: CPU is counted in hundredths of a second."""
+"""Times that a query is asked in a row: CPU may be counted in hundredths of a second."""
 _SPARE: Final = 3_000
 """Descriptors of a store beside its connections: ingestd keeps 2,536 for files and HTTP."""
 _BLOCK_STEPS: Final = BLOCK_SECONDS // STEP

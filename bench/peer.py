@@ -22,7 +22,7 @@ _SAMPLE: Final = 0.1
 _QUIET: Final = 10
 """Samples without work that make a rest."""
 _WORK: Final = 0.015
-"""Seconds of CPU within a sample that are work: /proc counts hundredths, and one may have begun earlier."""
+"""Seconds of CPU within a sample that are work: /proc may count hundredths, and one may have begun earlier."""
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""``python -m bench.plot``: docs/benchmarks.svg from the newest figures in bench/results."""
+"""``python -m bench.plot``: docs/benchmarks.svg and docs/growth.svg from the newest figures in bench/results."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import click
 
 from bench.figures import shown
 from bench.results import ROOT, Report, newest
-from bench.svg import COLOURS, Bars, bar_chart
+from bench.svg import COLOURS, Bars, Lines, bar_chart, line_chart
 
-TARGET: Final = Path("docs") / "benchmarks.svg"
 _PANELS: Final = {
     "CPU until in files": "CPU of a point until it is in files, µs",
     "a live fleet, CPU": "CPU of a point of a live fleet, µs",
@@ -22,7 +21,15 @@ _PANELS: Final = {
 }
 
 
-def plot(report: Report) -> str:
+_GROWN: Final = {
+    "CPU of a point, µs": {"new_us": "new series", "random_us": "random order", "known_us": "in order"},
+    "Memory of a series, bytes": {"block_bytes": "with a whole block", "first_bytes": "with one point"},
+    "CPU of writing a point to a file, µs": {"flush_us": "flush"},
+    "Start with all in files, s": {"start_seconds": "until /health says 200"},
+}
+
+
+def comparison(report: Report) -> str:
     """The chart of a comparison as SVG."""
     part = report["compare"]
     found = {peer: {one["name"]: one["median"] for one in made} for peer, made in part["figures"].items()}
@@ -35,15 +42,37 @@ def plot(report: Report) -> str:
     return bar_chart(title, panels, dict(zip(found, COLOURS, strict=False)))
 
 
+def growth(report: Report) -> str:
+    """The chart of growth as SVG."""
+    sizes = report["growth"]["sizes"]
+    series = [one["series"] for one in sizes]
+    panels = [
+        Lines(title, series, {label: [one[key] for one in sizes] for key, label in lines.items()})
+        for title, lines in _GROWN.items()
+    ]
+    return line_chart("What grows with the number of series", panels)
+
+
+def plots(root: Path) -> dict[Path, str]:
+    """By file: the SVG of the newest figures."""
+    drawn = {}
+    if report := newest("compare", root):
+        drawn[root / "docs" / "benchmarks.svg"] = comparison(report)
+    if report := newest("growth", root):
+        drawn[root / "docs" / "growth.svg"] = growth(report)
+    return drawn
+
+
 @click.command()
 @click.option("--root", type=click.Path(path_type=Path, exists=True), default=ROOT, help="A copy of the project.")
 def main(root: Path) -> None:
-    """Draw docs/benchmarks.svg from the newest figures in bench/results."""
-    report = newest(root)
-    if report is None:
+    """Draw docs/benchmarks.svg and docs/growth.svg from the newest figures in bench/results."""
+    drawn = plots(root)
+    if not drawn:
         raise click.ClickException("no figures are recorded: python -m bench.record")
-    (root / TARGET).write_text(plot(report))
-    click.echo(root / TARGET)
+    for path, text in drawn.items():
+        path.write_text(text)
+        click.echo(path)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from bench.plot import TARGET, plot
+from bench.plot import plots
 from bench.results import ROOT, Report, documents, rewritten
+
+PARTS: Final = {"bench": "bench", "compare": "bench.compare", "growth": "bench.growth"}
+"""Parts of a report with the module that measures each."""
 
 
 def _measured(module: str, options: list[str], report: Path) -> dict[str, Any]:
@@ -25,40 +28,42 @@ def _measured(module: str, options: list[str], report: Path) -> dict[str, Any]:
     return found
 
 
-def write_documents(root: Path, report: Report) -> None:
-    """Tables and plot of ``report`` into the documents below ``root``."""
-    for name, sections in documents(report).items():
+def write_documents(root: Path) -> None:
+    """Tables and plots of the newest figures into the documents below ``root``."""
+    for name, sections in documents(root).items():
         path = root / name
         text = path.read_text()
         for section, lines in sections.items():
             text = rewritten(text, section, lines)
         path.write_text(text)
-    (root / TARGET).write_text(plot(report))
+    for path, drawn in plots(root).items():
+        path.write_text(drawn)
 
 
 @click.command()
 @click.option("--name", default=time.strftime("%Y-%m-%d"), show_default="the day", help="Of the file in bench/results.")
-@click.option("--runs", type=click.IntRange(1), help="Runs of each measurement.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="This alone (repeatable).")
+@click.option("--runs", type=click.IntRange(1), help="Runs of each measurement of bench and compare.")
 @click.option("--quick", is_flag=True, help="Small and fast: its figures mean nothing, so give it a --root.")
 @click.option("--directory", type=click.Path(path_type=Path, exists=True), help="Where data is written and removed.")
 @click.option("--root", type=click.Path(path_type=Path, exists=True), default=ROOT, help="A copy of the project.")
-def main(name: str, runs: int | None, quick: bool, directory: Path | None, root: Path) -> None:
-    """Measure for a quarter of an hour; write bench/results/NAME.json, README.md, docs/benchmarks.md and its plot."""
+def main(name: str, parts: tuple[str, ...], runs: int | None, quick: bool, directory: Path | None, root: Path) -> None:
+    """Measure for 20 minutes; write bench/results/NAME.json, the tables of the documents and their plots."""
     if quick and root == ROOT:
         raise click.UsageError("--quick needs a --root: its figures mean nothing")
-    options = ["--quick"] if quick else []
-    options += [] if runs is None else ["--runs", str(runs)]
+    counted = [] if runs is None else ["--runs", str(runs)]
     place = [] if directory is None else ["--directory", str(directory)]
     report: Report = {"name": name, "date": time.strftime("%Y-%m-%d"), "commands": []}
     with tempfile.TemporaryDirectory() as made:
-        for key, module in (("bench", "bench"), ("compare", "bench.compare")):
-            report["commands"].append(" ".join(("python", "-m", module, *options)))
+        for part in parts or PARTS:
+            options = [*(["--quick"] if quick else []), *(counted if part != "growth" else [])]
+            report["commands"].append(" ".join(("python", "-m", PARTS[part], *options)))
             click.echo(report["commands"][-1], err=True)
-            report[key] = _measured(module, [*options, *place], Path(made) / f"{key}.json")
+            report[part] = _measured(PARTS[part], [*options, *place], Path(made) / f"{part}.json")
     target = root / "bench" / "results" / f"{name}.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(report, indent=1) + "\n")
-    write_documents(root, report)
+    write_documents(root)
     click.echo(target)
 
 

@@ -1,8 +1,8 @@
 """The recorded figures in ``bench/results``, and the tables of the documents that are made from them.
 
-A file there is ``{"name", "date", "commands", "bench", "compare"}``: what ``python -m bench --json`` and ``python -m
-bench.compare --json`` wrote, with the commands and the day. A table stands between two comments of Markdown, so that
-it can be written anew: ``<!-- begin: figures -->`` and ``<!-- end: figures -->``.
+A file there is ``{"name", "date", "commands"}`` with one or more parts, ``bench``, ``compare`` and ``growth``: what
+each wrote with ``--json``. A table stands between two comments of Markdown, so that it can be written anew, such as
+``<!-- begin: figures -->`` and ``<!-- end: figures -->``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.figures import shown
+from bench.growth import COLUMNS
 
 ROOT: Final = Path(__file__).parents[1]
 SHORT: Final = {
@@ -28,15 +29,14 @@ SHORT: Final = {
     "names of one leaf of every host, CPU": "Names of one leaf of every host, CPU",
 }
 """Measures of a comparison that the README shows, as it calls them."""
-PICTURE: Final = "![ingestd beside other stores](docs/benchmarks.svg)"
 
 Report = dict[str, Any]
 
 
-def newest(root: Path = ROOT) -> Report | None:
-    """The recorded figures of the latest day, the last by name of one day; None where nothing is recorded."""
+def newest(part: str, root: Path = ROOT) -> Report | None:
+    """The report with that part of the latest day, the last by name of one day; None where nothing is recorded."""
     found: list[Report] = [json.loads(path.read_text()) for path in (root / "bench" / "results").glob("*.json")]
-    return max((one for one in found if "compare" in one), key=lambda one: (one["date"], one["name"]), default=None)
+    return max((one for one in found if part in one), key=lambda one: (one["date"], one["name"]), default=None)
 
 
 def rewritten(text: str, section: str, lines: Sequence[str]) -> str:
@@ -48,30 +48,41 @@ def rewritten(text: str, section: str, lines: Sequence[str]) -> str:
     return pattern.sub(lambda _: "\n".join((begin, "", *lines, "", end)), text)
 
 
-def documents(report: Report) -> dict[str, dict[str, list[str]]]:
-    """By file, then by section: the lines that stand there."""
-    return {
-        "README.md": {"compared": [*compared(report, SHORT), "", PICTURE]},
-        "docs/benchmarks.md": {
-            "compared": [about(report["compare"], report), "", *compared(report)],
-            "figures": [about(report["bench"], report), "", *figures(report)],
-        },
-    }
+def documents(root: Path = ROOT) -> dict[str, dict[str, list[str]]]:
+    """By file, then by section: the lines that stand there, of the newest figures."""
+    found: dict[str, dict[str, list[str]]] = {"README.md": {}, "docs/benchmarks.md": {}}
+    if report := newest("compare", root):
+        found["README.md"]["compared"] = [*compared(report, SHORT), "", _picture("docs/benchmarks.svg")]
+        found["docs/benchmarks.md"]["compared"] = [about("compare", report), "", *compared(report)]
+    if report := newest("bench", root):
+        found["docs/benchmarks.md"]["figures"] = [about("bench", report), "", *figures(report)]
+    if report := newest("growth", root):
+        lines = [about("growth", report), "", *growth(report), "", _picture("growth.svg")]
+        found["docs/benchmarks.md"]["growth"] = lines
+    return found
 
 
-def about(part: Report, report: Report) -> str:
+def _picture(target: str) -> str:
+    return f"![The figures as a plot]({target})"
+
+
+def about(part: str, report: Report) -> str:
     """Where one part of the report comes from, in a paragraph."""
-    made, size, day = part["machine"], part["size"], date.fromisoformat(report["date"])
+    made, day = report[part]["machine"], date.fromisoformat(report["date"])
     load = f"{made['load'][0]:.1f}"
     where = f"{made['cores']} cores of {made['cpu']}, {made['memory_gib']:.0f} GiB, {made['system']}"
     what = f"Python {made['python']}, numpy {made['numpy']}, {made['kernels']} kernels, commit {made['commit']}"
-    text = f"{day.day} {day:%B %Y}: {where}; {what}; a load of {load} at the end."
-    much = f"{size['series']:,} series, {size['steps']} steps, {size['runs']} runs."
-    others = [
-        f"{name} {peer['version']}" + (f" with {size['series'] // peer['share']:,} series" if peer["share"] > 1 else "")
-        for name, peer in part.get("peers", {}).items()
-    ]
-    return " ".join((text, much, *([f"{', '.join(others)}."] if others else [])))
+    texts = [f"{day.day} {day:%B %Y}: {where}; {what}; a load of {load} at the end."]
+    if size := report[part].get("size"):
+        texts.append(f"{size['series']:,} series, {size['steps']} steps, {size['runs']} runs.")
+    if peers := report[part].get("peers"):
+        names = (
+            f"{name} {peer['version']}"
+            + (f" with {size['series'] // peer['share']:,} series" if peer["share"] > 1 else "")
+            for name, peer in peers.items()
+        )
+        texts.append(f"{', '.join(names)}.")
+    return " ".join(texts)
 
 
 def figures(report: Report) -> list[str]:
@@ -103,4 +114,12 @@ def compared(report: Report, names: dict[str, str] | None = None) -> list[str]:
                 cell += f" ({shown(one['median'] / own['median'])} ×)"
             cells.append(cell)
         rows.append(f"| {(names or {}).get(measure, measure)} | {own['unit']} | " + " | ".join(cells) + " |")
+    return rows
+
+
+def growth(report: Report) -> list[str]:
+    """The table of what grows, a row a number of series."""
+    rows = ["| Series | " + " | ".join(COLUMNS.values()) + " |", "| ---: |" + " ---: |" * len(COLUMNS)]
+    for one in report["growth"]["sizes"]:
+        rows.append(f"| {one['series']:,} | " + " | ".join(shown(one[key]) for key in COLUMNS) + " |")
     return rows

@@ -89,7 +89,7 @@ def _lines(panel: Lines, left: float, top: float, width: float, height: float) -
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
-        parts.append(_text(left + number * 190, top + height + 38, label, f'fill="{colour}"'))
+        parts.append(_text(left + number * width / len(panel.lines), top + height + 38, label, f'fill="{colour}"'))
     return parts
 
 

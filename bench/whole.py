@@ -166,7 +166,7 @@ def queries(size: Size, directory: Path) -> Iterator[Figure]:
 
 
 def _asked(name: str, daemon: Daemon, size: Size, path: str, query: list[tuple[str, object]]) -> Figure:
-    """CPU of the daemon for one answer, over several because it is counted in hundredths of a second."""
+    """CPU of the daemon for one answer, over several: it may be counted in hundredths of a second."""
     found = Series(name, "ms", "GET /version")
     for _ in range(size.runs):
         for runs, asked, times in ((found.floor_runs, ("/version",), 200), (found.runs, (path, query), 10)):

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from bench.figures import Figure
-from bench.plot import plot
+from bench.growth import Grown
+from bench.plot import plots
 from bench.record import write_documents
-from bench.results import about, compared, documents, figures, newest, rewritten
+from bench.results import about, compared, documents, figures, growth, newest, rewritten
 from bench.svg import Bars, Lines, bar_chart, line_chart
 
 ROOT = Path(__file__).parents[2]
@@ -39,12 +40,14 @@ def report(day="2026-02-03", name="first"):
     speed["ingestd"].append(Figure("a live fleet, CPU", "µs/point", [0.0]).as_dict())
     peers = {"ingestd": {"version": "0.1.0", "share": 1}, "<carbon>": {"version": "1.1", "share": 9}}
     floor = Figure("parse: lines", "ns/point", [20.0, 21.0], "count of LFs", [40.0, 42.0])
+    grown = [Grown(series, *([1.5] * 8)) for series in (10_000, 3_000_000)]
     return {
         "name": name,
         "date": day,
         "commands": [],
         "bench": {"machine": MACHINE, "size": size, "figures": [floor.as_dict()]},
         "compare": {"machine": MACHINE, "size": size, "peers": peers, "figures": speed},
+        "growth": {"machine": MACHINE, "sizes": [{key: getattr(one, key) for key in Grown.__slots__} for one in grown]},
     }
 
 
@@ -61,9 +64,14 @@ def test_figures_stand_beside_their_floors():
 
 
 def test_a_table_says_where_it_comes_from():
-    text = about(report()["compare"], report())
+    text = about("compare", report())
     assert text.startswith("3 February 2026: 2 cores of a processor, 23 GiB, Linux 6.1; ")
-    assert "<carbon> 1.1 with 111 series" in text
+    assert text.endswith("3 runs. ingestd 0.1.0, <carbon> 1.1 with 111 series.")
+    assert about("growth", report()).endswith("at the end.")
+
+
+def test_growth_has_a_row_a_size():
+    assert growth(report())[2:] == [f"| {size} |" + " 1.50 |" * 8 for size in ("10,000", "3,000,000")]
 
 
 def test_only_what_stands_between_the_comments_is_rewritten():
@@ -76,39 +84,52 @@ def test_only_what_stands_between_the_comments_is_rewritten():
             rewritten(broken, "x", [])
 
 
-def test_the_newest_is_of_the_latest_day(tmp_path):
-    assert newest(tmp_path) is None
-    place = tmp_path / "bench" / "results"
+def recorded(root, *reports):
+    """A copy of the project with these reports."""
+    place = root / "bench" / "results"
     place.mkdir(parents=True)
-    for day, name in (("2026-02-03", "z"), ("2026-02-04", "a"), ("2026-02-04", "b")):
-        (place / f"{name}.json").write_text(json.dumps(report(day, name)))
-    (place / "other.json").write_text("{}")
-    found = newest(tmp_path)
-    assert (found["date"], found["name"]) == ("2026-02-04", "b")
-
-
-def test_documents_and_plot_are_written(tmp_path):
-    (tmp_path / "docs").mkdir()
+    (root / "docs").mkdir()
     for name in ("README.md", "docs/benchmarks.md"):
-        (tmp_path / name).write_text((ROOT / name).read_text())
-    write_documents(tmp_path, report())
-    for name, sections in documents(report()).items():
+        (root / name).write_text((ROOT / name).read_text())
+    for one in reports:
+        (place / f"{one['name']}.json").write_text(json.dumps(one))
+    return root
+
+
+def test_the_newest_of_each_part_is_of_the_latest_day(tmp_path):
+    assert newest("bench", tmp_path) is None
+    days = (("2026-02-03", "z"), ("2026-02-04", "a"), ("2026-02-04", "b"))
+    later = {key: value for key, value in report("2026-02-05", "c").items() if key != "compare"}
+    root = recorded(tmp_path, *(report(*day) for day in days), later)
+    assert newest("compare", root)["name"] == "b"
+    assert newest("growth", root)["name"] == "c"
+
+
+def test_documents_and_plots_are_written(tmp_path):
+    root = recorded(tmp_path, report())
+    write_documents(root)
+    written = documents(root)
+    assert {name: list(sections) for name, sections in written.items()} == {
+        "README.md": ["compared"],
+        "docs/benchmarks.md": ["compared", "figures", "growth"],
+    }
+    for name, sections in written.items():
         for lines in sections.values():
-            assert "\n".join(lines) in (tmp_path / name).read_text()
-    assert "docs/benchmarks.svg" in (tmp_path / "README.md").read_text()
-    assert (tmp_path / "docs" / "benchmarks.svg").read_text() == plot(report())
+            assert "\n".join(lines) in (root / name).read_text()
+    drawn = plots(root)
+    assert [path.name for path in drawn] == ["benchmarks.svg", "growth.svg"]
+    for path, text in drawn.items():
+        assert path.read_text() == text
+        assert xml.dom.minidom.parseString(text).documentElement.tagName == "svg"
 
 
 def test_the_documents_show_what_was_recorded_last():
-    found = newest(ROOT)
-    if found is None:
-        assert "docs/benchmarks.svg" not in (ROOT / "README.md").read_text()
-        return
-    for name, sections in documents(found).items():
+    for name, sections in documents(ROOT).items():
         text = (ROOT / name).read_text()
         for section, lines in sections.items():
-            assert rewritten(text, section, lines) == text, f"{name} is not of {found['name']}"
-    assert (ROOT / "docs" / "benchmarks.svg").read_text() == plot(found)
+            assert rewritten(text, section, lines) == text, f"{name}: {section}"
+    for path, text in plots(ROOT).items():
+        assert path.read_text() == text
 
 
 def test_charts_are_well_formed():
