@@ -28,6 +28,10 @@ class LocalReader:
         """Leaves (path, id) that match a glob, ascending by path, none twice."""
         return self._globs.find_leaves(pattern)
 
+    def find_ids(self, pattern: str) -> Ids | None:
+        """As :meth:`ingestd.index.globs.Globs.find_ids`."""
+        return self._globs.find_ids(pattern)
+
     def find_tagged(self, expressions: Sequence[str]) -> list[tuple[str, int]]:
         """Series (path, id) whose tags satisfy all expressions, ascending by path."""
         return self._tags.find(expressions)

@@ -24,3 +24,11 @@ def leaves(
     depth: int,
     hidden: bytes,
 ) -> list[tuple[str, int]]: ...
+def series(
+    rows: list[bytes],
+    depths: array[int],
+    ids: array[int],
+    nodes: NDArray[np.uint32],
+    depth: int,
+    hidden: bytes,
+) -> NDArray[np.uint32] | None: ...

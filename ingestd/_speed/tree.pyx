@@ -179,6 +179,47 @@ def leaves(
     return found
 
 
+def series(
+    list rows not None,
+    const uint16_t[::1] depths,
+    const uint32_t[::1] ids,
+    const uint32_t[:, ::1] nodes,
+    uint16_t depth,
+    bytes hidden not None,
+):
+    """The ids alone of what :func:`leaves` gives, uint32[m]; None if these paths do not ascend, or one has tags."""
+    cdef Py_ssize_t i, end, at, m = 0, last = -1, last_end = 0, hidden_size = PyBytes_GET_SIZE(hidden)
+    cdef const char* hidden_text = PyBytes_AS_STRING(hidden)
+    cdef PyObject* names = <PyObject*>rows
+    cdef const char* text
+    cdef int order
+    cdef bint plain = True
+    made = np.empty(nodes.shape[0], np.uint32)
+    cdef uint32_t[::1] out = made
+    with nogil:
+        for i in range(nodes.shape[0]):
+            if i + AHEAD < nodes.shape[0]:
+                _call(names, nodes[i + AHEAD, 0])
+            at = nodes[i, 0]
+            if depths[at] != depth:
+                continue
+            text, end = text_of(item_of(names, at)), nodes[i, 2] - 1
+            if hidden_size and end >= hidden_size and memcmp(text, hidden_text, hidden_size) == 0:
+                continue
+            if text[0] == c"~" or memchr(text, c";", end) != NULL:
+                plain = False
+                break
+            if last >= 0:
+                order = memcmp(text_of(item_of(names, last)), text, last_end if last_end < end else end)
+                if order > 0 or (order == 0 and last_end >= end):
+                    plain = False
+                    break
+            last, last_end = at, end
+            out[m] = ids[at]
+            m += 1
+    return made[:m] if plain else None
+
+
 cdef inline void _call(PyObject* names, Py_ssize_t row) noexcept nogil:
     """Have a row brought from memory."""
     cdef const char* text = <const char*>item_of(names, row)

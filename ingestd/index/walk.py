@@ -97,6 +97,29 @@ def leaves(
     return found
 
 
+def series(
+    segments: Sequence[Segment],
+    levels: Sequence[Level],
+    rest: Sequence[Level],
+    spend: Callable[[int], None],
+    bound: Callable[[Sized], None],
+    hidden: bytes,
+) -> NDArray[np.uint32] | None:
+    """The ids alone of what :func:`leaves` gives, uint32[n]; None where one of them has tags, or paths would have to be
+    compared: those of one segment mostly ascend, those of several do not."""
+    found: NDArray[np.uint32] = np.empty(0, np.uint32)
+    depth = len(levels) + len(rest)
+    for segment in segments:
+        nodes = _below(segment, _nodes(segment, levels, spend), len(levels), rest, _free)
+        more = kernel.series(segment.rows, segment.depths, segment.ids, nodes, depth, hidden)
+        if more is None or (len(more) and len(found)):
+            return None
+        if len(more):
+            found = more
+    bound(found)
+    return found
+
+
 def lines(nodes: Iterable[tuple[str, bool, bool]], leaves_only: bool) -> list[Match]:
     """The lines of an answer, of nodes as (path, whether it is a leaf, whether it is a branch)."""
     found = []

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, cast
 
 import numpy as np
 
-from ingestd.points import Rows, Totals, Values
+from ingestd.points import Ids, Rows, Totals, Values
 from ingestd.query.grid import Label, Reader, SeriesList, TotalReader, from_rows
 from ingestd.query.limits import QueryError, QueryLimits, charge
 from ingestd.query.parse import Node, parse
@@ -96,6 +96,7 @@ class Source:
     stacks: dict[str, Values] = field(default_factory=dict)
     """How high each stack of stacked() is by now: float64[points]."""
     _found: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    _ids: dict[str, Ids | None] = field(default_factory=dict)
     _fetched: dict[tuple[str, int, int], Fetched] = field(default_factory=dict)
 
     def fetch(self, pattern: str, start: int, until: int, tagged: Sequence[str] | None = None) -> Fetched:
@@ -128,8 +129,8 @@ class Source:
         """
         if not isinstance(self.reader, TotalReader) or any((each, start, until) in self._fetched for each in patterns):
             return None
-        found = {pattern: self._find(pattern) for pattern in patterns}
-        ids = np.array([number for pattern in patterns for _, number in found[pattern]], np.uint32)
+        found = [self._chosen(self.reader, pattern) for pattern in dict.fromkeys(patterns)]
+        ids = found[0][0] if len(patterns) == 1 else np.concatenate([each for each, _ in found])
         if len(ids) <= SHORT or (len(patterns) > 1 and len(np.unique(ids)) < len(ids)):
             return None
         self.costs.add_series(len(ids))
@@ -137,18 +138,27 @@ class Source:
         if totals is None or totals.window.slots <= 1:
             self.costs.series -= len(ids)
             return None
-        labels = []
-        for pattern, matches in found.items():
-            # Without tags two have nothing in common but what they are called by.
-            tagged = any(";" in path or path.startswith("~") for path, _ in matches)
-            some = matches if tagged else matches[:2]
-            labels += [Label(path, pattern, path_tags(path)) for path, _ in some]
-        return Total(totals, len(ids), labels)
+        return Total(totals, len(ids), [label for _, labels in found for label in labels])
+
+    def _chosen(self, reader: TotalReader, pattern: str) -> tuple[Ids, list[Label]]:
+        """The series that match, and labels that have in common what theirs have."""
+        if pattern not in self._found and pattern not in self._ids:
+            self.costs.add_pattern()
+            self._ids[pattern] = reader.find_ids(pattern)
+        ids = self._ids.get(pattern)
+        if ids is not None and len(ids) > 1:
+            # Without tags they have nothing in common but what they are called by.
+            return ids, [Label("", pattern, {})]
+        matches = self._find(pattern)
+        return np.array([number for _, number in matches], np.uint32), [
+            Label(path, pattern, path_tags(path)) for path, _ in matches
+        ]
 
     def _find(self, pattern: str, tagged: Sequence[str] | None = None) -> list[tuple[str, int]]:
         found = self._found.get(pattern)
         if found is None:
-            self.costs.add_pattern()
+            if pattern not in self._ids:
+                self.costs.add_pattern()
             since = self.trace.clock() if self.trace else 0.0
             found = self.reader.find(pattern) if tagged is None else self.reader.find_tagged(tagged)
             self._found[pattern] = found

@@ -44,6 +44,10 @@ class Reader(Protocol):
 class TotalReader(Reader, Protocol):
     """A reader that makes one series of many itself, without an array of all their points."""
 
+    def find_ids(self, pattern: str) -> Ids | None:
+        """The ids of what :meth:`find` gives, uint32[n]; None where that is not quicker, or some of them have tags."""
+        ...
+
     def total(
         self, ids: Ids, start: int, until: int, now: int, manner: str, before: Callable[[int], None]
     ) -> Totals | None:

@@ -66,6 +66,26 @@ def test_its_limits_are_those_of_the_reference(names, asked, limit):
         assert answers(globs, pattern) == reference(globs, pattern)
 
 
+@given(st.lists(paths, unique=True, max_size=30), st.integers(1, 30), st.lists(patterns, max_size=5))
+def test_ids_are_those_of_the_leaves(names, batch, asked):
+    _, globs = named(names, batch, private="a")
+    for pattern in asked:
+        found = globs.find_leaves(pattern)
+        ids = globs.find_ids(pattern)
+        assert ids is None or ids.tolist() == [number for _, number in found]
+
+
+def test_ids_of_names_that_have_tags_or_do_not_ascend_are_not_given():
+    _, globs = named(["a.x", "a.y", "a-b.x", "~c.x", "d.x;k=v"], 10)
+    assert globs.find_ids("a.*").tolist() == [0, 1]
+    assert globs.find_ids("{a,a-b}.x").tolist() == [2, 0]
+    assert globs.find_ids("a*.x") is None
+    assert globs.find_ids("~*.x") is None
+    assert globs.find_ids("_tagged.*.*.*") is None
+    assert globs.find_ids("a.x") is None
+    assert globs.find_ids("nothing.*").tolist() == []
+
+
 def test_a_name_that_goes_on_with_a_nul_is_another_one():
     names = ["é.a", "é\0", "é\0.a", "é\0\0", "a"]
     _, globs = named(names, 100)
