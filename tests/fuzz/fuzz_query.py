@@ -210,9 +210,11 @@ class GlobPatterns(Target):
             found = self._globs.find_leaves(pattern)
             nodes = self._globs.find_nodes(pattern)
             matches = self._globs.find_matches(pattern)
+            ids = self._globs.find_ids(pattern)
         except FindLimitError:
             return "limit"
         paths = [path for path, _ in found]
+        assert ids is None or ids.tolist() == [series for _, series in found]
         expected = by_plain_matching(pattern) if dice(data) & 3 == 0 and len(data) < 400 else None
         if expected is not None:
             assert paths == expected
