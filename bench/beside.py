@@ -84,7 +84,7 @@ def _running(kind: type[Peer], place: Path) -> Iterator[Peer]:
 
 def _stream(kind: type[Peer], scale: Scale, steps: int, most: int | None = None) -> Stream:
     series = max(10, scale.series // kind.share)
-    return Stream(Fleet(min(series, most or series)), steps, block_begin())
+    return Stream(Fleet(min(series, most or series)), steps, block_begin(steps))
 
 
 def _take(peer: Peer, stream: Stream) -> tuple[float, float]:

@@ -25,7 +25,7 @@ Results = dict[str, dict[str, Series]]
 
 @click.command()
 @click.option("--series", type=click.IntRange(10, 1_000_000), default=FULL.series, show_default=True)
-@click.option("--steps", type=click.IntRange(1, 60), default=FULL.steps, show_default=True)
+@click.option("--steps", type=click.IntRange(1, 1000), default=FULL.steps, show_default=True)
 @click.option("--runs", type=click.IntRange(1), default=FULL.runs, show_default=True)
 @click.option("--quick", is_flag=True, help="1,000 series, 5 steps, 1 run: shows that everything runs.")
 @click.option("--only", multiple=True, type=click.Choice(list(GROUPS)), help="Measure these alone (repeatable).")

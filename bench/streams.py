@@ -20,9 +20,12 @@ _ESTABLISHED: Final = "01"
 _STABLE: Final = 3
 
 
-def block_begin() -> int:
-    """The first timestamp of the current block, so that up to 60 steps from there lie in one."""
-    return int(time.time()) // BLOCK_SECONDS * BLOCK_SECONDS
+def block_begin(steps: int = 1) -> int:
+    """The first timestamp of the current block, so that up to 60 steps from there lie in one; more end now."""
+    now = int(time.time())
+    if steps > BLOCK_SECONDS // STEP:
+        return now // STEP * STEP - STEP * (steps - 1)
+    return now // BLOCK_SECONDS * BLOCK_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,10 +185,13 @@ def token(name: str, scopes: str) -> None:
 @click.option("--target", required=True, metavar="HOST:PORT", help="Any listener of the protocol.")
 @click.option("--protocol", type=click.Choice(["graphite", "collectd"]), default="graphite", show_default=True)
 @click.option(
-    "--workload", type=click.Choice(["steady", "fleet", "random", "churn"]), default="steady", show_default=True
+    "--workload",
+    type=click.Choice(["steady", "small", "million", "fleet", "random", "churn"]),
+    default="steady",
+    show_default=True,
 )
-@click.option("--series", type=int, default=100_000, show_default=True, help="Of every workload but fleet.")
-@click.option("--steps", type=int, help="Times that each series is sent; 20 if not given, 6 of a fleet.")
+@click.option("--series", type=int, help="100,000 if not given, 10,000 of small, a million of million; not of fleet.")
+@click.option("--steps", type=int, help="Times that each is sent: 20 if not given, small 400, million 4, fleet 6.")
 @click.option("--connections", type=int, default=1, show_default=True, help="Of every workload but fleet.")
 @click.option("--hosts", type=int, default=1_000, show_default=True, help="Of a fleet: each has its connection.")
 @click.option("--lines", type=int, help="Series of a host; 10 if not given, 200 of collectd.")

@@ -21,10 +21,9 @@ _ROWS: Final = 4096
 def prepare(load: Load) -> Material:
     """The series of ``load``, numbered."""
     churn = load.workload == "churn"
-    series = load.hosts * load.each if load.workload == "fleet" else load.series
     if load.protocol == "graphite":
-        return Lines(series, load.each, churn=churn)
-    return Datagrams(-(-series // load.each), load.each, max(1, round(load.interval)), churn=churn)
+        return Lines(load.total, load.each, churn=churn)
+    return Datagrams(-(-load.total // load.each), load.each, max(1, round(load.interval)), churn=churn)
 
 
 def expected(load: Load, material: Material) -> int | None:

@@ -1,8 +1,8 @@
 """Workloads: which series a connection sends in which order, at what times.
 
-``steady``: all series in order, step after step. ``random``: each step in an order of its own. ``churn``: a share of
-the series is new each step. ``fleet``: each connection is a host that sends its series every interval, the hosts
-evenly spread over it.
+``steady``: all series in order, step after step; ``small`` and ``million`` are the same with few series for long and
+with many for a short time. ``random``: each step in an order of its own. ``churn``: a share of the series is new each
+step. ``fleet``: each connection is a host that sends its series every interval, the hosts evenly spread over it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ import numpy as np
 
 from ingestd.load.material import Filled, Material, Rows
 
-WORKLOADS: Final = ("steady", "fleet", "random", "churn")
+WORKLOADS: Final = {
+    "steady": (100_000, 20),
+    "small": (10_000, 400),
+    "million": (1_000_000, 4),
+    "fleet": (10_000, 6),
+    "random": (100_000, 20),
+    "churn": (100_000, 20),
+}
+"""Series and steps where nothing else is asked for; a fleet has as many series as its hosts have lines."""
 PROTOCOLS: Final = ("graphite", "collectd")
-_STEPS: Final = 20
-_FLEET_STEPS: Final = 6
 
 
 class LoadError(Exception):
@@ -32,7 +38,7 @@ class Load:
 
     protocol: str = "graphite"
     workload: str = "steady"
-    series: int = 100_000
+    series: int | None = None
     """Of every workload but ``fleet``; with collectd whole hosts, so that there may be a few more."""
     steps: int | None = None
     connections: int = 1
@@ -52,8 +58,9 @@ class Load:
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS or self.workload not in WORKLOADS:
             raise LoadError(f"no protocol {self.protocol} or workload {self.workload}")
-        numbers = (self.series, self.connections, self.hosts, self.each, 1 if self.steps is None else self.steps)
-        if min(numbers) < 1 or self.series > 1 << 28 or self.hosts * self.each > 1 << 28 or self.connections > 1 << 16:
+        numbers = (self.series, self.steps, self.connections, self.hosts, self.each)
+        least = min(number for number in numbers if number is not None)
+        if least < 1 or max(self.total, self.hosts * self.each) > 1 << 28 or self.connections > 1 << 16:
             raise LoadError("series, steps, connections, hosts and lines: at least 1, at most 2^28 series")
         for seconds in (self.interval, 1.0 if self.seconds is None else self.seconds):
             if not 0.001 <= seconds <= 1e6:
@@ -71,6 +78,13 @@ class Load:
         return self.lines if self.lines is not None else 10 if self.protocol == "graphite" else 200
 
     @property
+    def total(self) -> int:
+        """Series in all."""
+        if self.workload == "fleet":
+            return self.hosts * self.each
+        return WORKLOADS[self.workload][0] if self.series is None else self.series
+
+    @property
     def streams(self) -> int:
         """Connections, or sockets of datagrams."""
         return self.hosts if self.workload == "fleet" else self.connections
@@ -79,7 +93,7 @@ class Load:
     def last_step(self) -> int | None:
         """How many steps there are; None where the seconds alone end it."""
         if self.steps is None and self.seconds is None:
-            return _FLEET_STEPS if self.workload == "fleet" else _STEPS
+            return WORKLOADS[self.workload][1]
         return self.steps
 
 

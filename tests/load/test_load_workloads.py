@@ -92,6 +92,9 @@ def test_without_steps_points_carry_the_time_they_are_sent():
     [
         ({"series": 25, "steps": 4}, 100, Lines),
         ({"series": 25}, 500, Lines),
+        ({"workload": "small", "series": 25}, 10_000, Lines),
+        ({"workload": "small", "steps": 3}, 30_000, Lines),
+        ({"workload": "million", "series": 25}, 100, Lines),
         ({"workload": "fleet", "hosts": 7, "lines": 3}, 126, Lines),
         ({"protocol": "collectd", "series": 25, "lines": 10, "steps": 1}, 30, Datagrams),
         ({"protocol": "collectd", "workload": "fleet", "hosts": 2, "steps": 1}, 400, Datagrams),
@@ -105,11 +108,27 @@ def test_how_many_points_there_will_be(options, points, kind):
 
 
 @pytest.mark.parametrize(
+    ("workload", "series", "steps"), [("steady", 100_000, 20), ("small", 10_000, 400), ("million", 1_000_000, 4)]
+)
+def test_how_much_is_sent_where_nothing_is_said(workload, series, steps):
+    load = Load(workload=workload)
+    assert (load.total, load.last_step) == (series, steps)
+    assert Load(workload=workload, seconds=5.0).last_step is None
+
+
+@given(st.sampled_from(["small", "million"]), st.integers(1, 40), st.integers(1, 3), st.integers(1, 4))
+def test_small_and_million_are_steady_of_another_size(workload, series, connections, steps):
+    options = {"series": series, "connections": connections, "steps": steps}
+    assert sent(Load(workload=workload, **options), series) == sent(Load(**options), series)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"protocol": "statsd"},
         {"workload": "storm"},
         {"series": 0},
+        {"workload": "fleet", "series": 0},
         {"steps": 0},
         {"lines": 0},
         {"hosts": 1 << 20, "lines": 1 << 20},

@@ -28,6 +28,7 @@ def sent(done):
         (("--series", "1000", "--steps", "5", "--workload", "churn", "--churn", "0.1"), 5_000),
         (("--hosts", "300", "--interval", "0.2", "--steps", "3", "--workload", "fleet"), 9_000),
         (("--series", "2000", "--steps", "2", "--rate", "20000"), 4_000),
+        (("--workload", "small", "--series", "50"), 20_000),
     ],
 )
 def test_the_ledger_has_what_was_sent(daemon, options, points):
