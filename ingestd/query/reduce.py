@@ -191,7 +191,11 @@ def percentile(values: Values, n: float, interpolate: bool = False) -> Values:
 
     The rank is n / 100 of one more than the number of values, as in NIST's handbook, rounded up unless the result is
     to be between two values. Beyond the last value it is the last; a negative rank counts from there.
+
+    :raises QueryError: ``n`` is infinite or NaN.
     """
+    if not np.isfinite(n):
+        raise QueryError(f"there is no percentile {n}")
     ordered = np.sort(values, axis=-1)
     count = known(values)
     exact = n / 100 * (count + 1)

@@ -8,6 +8,7 @@ from typing import Final, cast
 import numpy as np
 
 from ingestd.points import Values
+from ingestd.query.attime import MAX_OFFSET
 from ingestd.query.context import Invocation, name_tags
 from ingestd.query.functions.registry import INTEGER, NUMBER, STRING, Param, function, optional
 from ingestd.query.grid import EventReader, Label, SeriesList, single
@@ -64,6 +65,8 @@ def moments(call: Invocation, step: int) -> Values:
     context = call.context
     if step < 1:
         raise QueryError(f"{call.name}: the step {step} is not positive")
+    if step > MAX_OFFSET:
+        raise QueryError(f"{call.name}: the step is {step} s; the longest is {MAX_OFFSET} s")
     context.charge(1, -(-(context.until - context.start) // step))
     return np.arange(context.start, context.until, step).astype(np.float64)
 

@@ -28,6 +28,9 @@ Argument: TypeAlias = Scalar | SeriesList
 Body: TypeAlias = Callable[..., SeriesList]
 _Body = TypeVar("_Body", bound=Body)
 
+LARGEST_INTEGER: Final = 2**63 - 1
+"""What numpy and the kernels count with."""
+
 
 @dataclass(frozen=True, slots=True)
 class ParamType:
@@ -64,7 +67,10 @@ def _float(value: Argument) -> Argument:
 def _integer(value: Argument) -> Argument:
     if isinstance(value, SeriesList | float) or value is None:
         raise TypeError
-    return int(value)
+    number = int(value)
+    if not -LARGEST_INTEGER <= number <= LARGEST_INTEGER:
+        raise OverflowError
+    return number
 
 
 def _node(value: Argument) -> Argument:
@@ -148,8 +154,8 @@ class Param:
     """The default in the description, if it is not ``default``; None for none."""
 
     def accept(self, function: str, value: Argument) -> Argument:
-        """``value`` converted, or the default for an optional None."""
-        if value is None and (not self.required or self.default is not None):
+        """``value`` converted, or the default for an optional None (unless any number of them is taken)."""
+        if value is None and not self.multiple and (not self.required or self.default is not None):
             return self.default
         try:
             return self.type.convert(value)
