@@ -310,10 +310,11 @@ class Store:
             return
         if self.before_forget is not None:
             self.before_forget()
-        silent = silent[~self.series.gone[silent]]
-        held = [layer.series() for p in self._intake.pending.values() for layer in p.layers]
-        if held:
-            silent = np.setdiff1d(silent, np.concatenate(held))
+        kept = self.series.gone.copy()
+        for pending in self._intake.pending.values():
+            for layer in pending.layers:
+                kept[layer.series()] = True
+        silent = silent[~kept[silent]]
         if not len(silent):
             return
         self._let_go(silent)
