@@ -45,9 +45,19 @@ def known(values: Values) -> NDArray[np.intp]:
     return fold(np.add, there.view(np.int8)).astype(np.intp)
 
 
+def zeroed(values: Values) -> Values:
+    """``values`` with 0.0 for NaN: a new array.
+
+    By their bits, because a branch at each value that may be missing costs twice as much as all else here.
+    """
+    keep = np.equal(values, values).astype(np.int64)
+    np.negative(keep, out=keep)
+    return np.bitwise_and(keep, values.view(np.int64), out=keep).view(np.float64)
+
+
 def total(values: Values) -> Values:
     """The sum of the values there are, 0.0 where there are none."""
-    return fold(np.add, np.where(np.isnan(values), 0.0, values))
+    return fold(np.add, zeroed(values))
 
 
 def _where_known(values: Values, result: Values) -> Values:
@@ -87,7 +97,18 @@ def _at(values: Values, index: NDArray[np.intp]) -> Values:
 
 
 def _first(values: Values, sizes: Sizes) -> Values:
-    return _at(values, np.argmax(~np.isnan(values), axis=-1))
+    # Mostly it is among the first few points.
+    out = np.array(values[..., 0])
+    for at in range(1, min(values.shape[-1], SHORT)):
+        missing = np.isnan(out)
+        if not missing.any():
+            return out
+        np.copyto(out, values[..., at], where=missing)
+    missing = np.isnan(out)
+    if values.shape[-1] > SHORT and missing.any():
+        rest = values[missing]
+        out[missing] = _at(rest, np.argmax(~np.isnan(rest), axis=-1))
+    return out
 
 
 def _last(values: Values, sizes: Sizes) -> Values:

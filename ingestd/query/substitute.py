@@ -7,7 +7,7 @@ over 1,000 are refused with an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, TypeAlias
 
 import re2  # type: ignore[import-untyped]
@@ -29,6 +29,10 @@ _ATOM: Final = r"(?:\\[dDwWsS]|\\[^\w\s]|\[\^?\]?[^\[\]\\&|~-]*(?:-[^\[\]\\&|~-]
 _PLAIN: Final = re.compile(rf"(?:{_ATOM}(?:[*+]\??)?(?![*+?{{])|\((?![?*+])|[)^$](?![?*+{{]))*")
 """Characters, classes, groups and anchors in a row; nothing but a character or a class is repeated."""
 _REPEATED: Final = re.compile(rf"{_ATOM}[*+]")
+_LITERAL: Final = re.compile(r"[^\\\[\]()*+?{}|^$.]*")
+"""Text that stands for itself."""
+_WHOLE: Final = re.compile(r"(?:\^\.[*+]|\.\+|\((?:\^\.[*+]|\.\+)\$?\)|\^\(\.[*+]\$?\))\$?")
+"""All of a name on one line, once, and as its only group if there is one: what Grafana wraps its targets in."""
 SHORT: Final = 256
 """Characters of a name, a pattern and a replacement for which Python's own re is asked."""
 
@@ -67,6 +71,12 @@ class Search:
     def __init__(self, search: str) -> None:
         self._pattern = _compiled(search)
         self._quick = re.compile(search) if len(search) <= SHORT and is_quick(search) else None
+        self._literal = search if _LITERAL.fullmatch(search) else None
+
+    def within(self, names: Iterable[str]) -> list[bool]:
+        """In which of the names it is found."""
+        literal = self._literal
+        return [self(name) for name in names] if literal is None else [literal in name for name in names]
 
     def __call__(self, name: str) -> bool:
         if self._quick is not None and len(name) <= SHORT:
@@ -88,12 +98,19 @@ class Substitution:
         self._template = parse_template(replace, self._pattern.groups, self._pattern.groupindex.get)
         quick = len(search) <= SHORT and len(replace) <= SHORT and is_quick(search)
         self._quick = re.compile(search).sub if quick else None
-        self._replace = replace
+        self._around = _around(self._template) if quick and _WHOLE.fullmatch(search) else None
+
+    def within(self, names: Iterable[str]) -> list[str]:
+        """Each name with every match replaced."""
+        around = self._around
+        if around is None:
+            return [self(name) for name in names]
+        return [name.join(around) if name and len(name) <= SHORT and "\n" not in name else self(name) for name in names]
 
     def __call__(self, name: str) -> str:
         """``name`` with every match replaced; an empty match that follows another match counts, as in Python."""
         if self._quick is not None and len(name) <= SHORT:
-            return self._quick(self._replace, name)
+            return self._quick(self._expand, name)
         pieces: list[str] = []
         end = length = 0
         last = (-1, -1)
@@ -109,7 +126,18 @@ class Substitution:
         return "".join(pieces) + name[end:]
 
     def _expand(self, match: Match) -> str:
-        return "".join(part if isinstance(part, str) else match.group(part) or "" for part in self._template)
+        return "".join([part if isinstance(part, str) else match.group(part) or "" for part in self._template])
+
+
+def _around(template: Template) -> list[str]:
+    """The texts before, between and after the groups of a template."""
+    texts = [""]
+    for part in template:
+        if isinstance(part, str):
+            texts[-1] += part
+        else:
+            texts.append("")
+    return texts
 
 
 def parse_template(text: str, groups: int, index: Callable[[str], int | None]) -> Template:

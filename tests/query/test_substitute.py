@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ingestd.query.limits import QueryError
-from ingestd.query.substitute import Substitution, is_quick
+from ingestd.query.substitute import SHORT, Search, Substitution, is_quick
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,38 @@ def test_what_both_understand_is_the_same(search: str, replace: str, name: str) 
     except (re.error, QueryError, FutureWarning):
         return
     assert got == expected
+
+
+ANCHORED = [
+    f"{before}{opening}{inside}.{repeated}{end}{closing}{after}"
+    for opening, closing in (("", ""), ("(", ")"))
+    for before in ("", "^")
+    for inside in ("", "^")
+    for repeated in "*+"
+    for end in ("", "$")
+    for after in ("", "$")
+]
+
+
+@given(
+    st.sampled_from(ANCHORED),
+    st.sampled_from(["x", "\\1 A", "\\g<0>", "<\\1|\\1>", "\\g<0>\\1", "\\n"]),
+    st.lists(st.text("ab.\n\r\u2028", max_size=6) | st.just("x" * (SHORT + 1))),
+)
+def test_many_names_become_what_each_does(search: str, replace: str, names: list[str]) -> None:
+    if "\\1" in replace and "(" not in search:
+        search = f"({search})"
+    # RE2 takes a line's end for that of the text where Python takes the one before a last line break for it, too.
+    expected = [
+        re.sub(search, replace, name) if len(name) <= SHORT else Substitution(search, replace)(name) for name in names
+    ]
+    assert Substitution(search, replace).within(names) == expected
+
+
+@given(st.text("ab.1-_ ", max_size=3), st.lists(st.text("ab.1-_ \n", max_size=6)))
+def test_a_text_is_found_where_its_pattern_is(text: str, names: list[str]) -> None:
+    for pattern in (text, re.escape(text)):
+        assert Search(pattern).within(names) == [re.search(pattern, name) is not None for name in names]
 
 
 @pytest.mark.parametrize("search", ["(", "a(?=b)", "(a)\\1", "[z-a]", "*", "\ud800", "a{2000}"])

@@ -53,10 +53,12 @@ def alias_sub(call: Invocation, series: SeriesList, search: Scalar, replace: Sca
     if not isinstance(search, str) or not isinstance(replace, str):
         raise QueryError("aliasSub: the pattern and the replacement must be strings")
     substitute = Substitution(search, replace)
-    for label in series.labels:
-        if not isinstance(label.name, str):
-            raise QueryError("aliasSub: a series' name is a number")
-        label.name = substitute(label.name)
+    labels = series.labels
+    names = [label.name for label in labels]
+    if not all(isinstance(name, str) for name in names):
+        raise QueryError("aliasSub: a series' name is a number")
+    for label, name in zip(labels, substitute.within(names), strict=True):
+        label.name = name
     return series
 
 

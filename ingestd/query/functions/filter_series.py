@@ -23,7 +23,7 @@ from ingestd.query.functions.registry import (
     function,
     optional,
 )
-from ingestd.query.functions.sorting import ordered
+from ingestd.query.functions.sorting import head, ordered
 from ingestd.query.grid import SeriesList, concatenate
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import parse
@@ -113,13 +113,13 @@ def minimum_below(call: Invocation, series: SeriesList, n: float) -> SeriesList:
 @function("highest", group="Filter Series", params=(SERIES, Param("n", NUMBER, default=1, shown=None), FUNC))
 def highest(call: Invocation, series: SeriesList, n: float, func: str) -> SeriesList:
     """The ``n`` series of which ``func`` makes the largest values, the largest first."""
-    return head(ordered(series, summaries(series, func), reverse=True), n)
+    return ordered(series, summaries(series, func), reverse=True, n=n)
 
 
 @function("lowest", group="Filter Series", params=(SERIES, Param("n", NUMBER, default=1, shown=None), FUNC))
 def lowest(call: Invocation, series: SeriesList, n: float, func: str) -> SeriesList:
     """The ``n`` series of which ``func`` makes the smallest values, the smallest first; none is less than all."""
-    return head(ordered(series, summaries(series, func)), n)
+    return ordered(series, summaries(series, func), n=n)
 
 
 @function("highestAverage", group="Filter Series", params=(SERIES, HOW_MANY))
@@ -155,14 +155,14 @@ def lowest_current(call: Invocation, series: SeriesList, n: float) -> SeriesList
 @function("limit", group="Filter Series", params=(SERIES, Param("n", INTEGER)))
 def limit(call: Invocation, series: SeriesList, n: int) -> SeriesList:
     """The first ``n`` series; all but the last -n if that is negative."""
-    return head(series, n)
+    return series.pick(head(np.arange(len(series)), n))
 
 
 @function("mostDeviant", group="Filter Series", params=(SERIES, Param("n", INTEGER)))
 def most_deviant(call: Invocation, series: SeriesList, n: int) -> SeriesList:
     """The ``n`` series with the largest variance, the largest first."""
-    some = chosen(series, summaries(series, "count") > 0)
-    return head(ordered(some, summaries(some, "stddev"), reverse=True), n)
+    known = summaries(series, "count") > 0
+    return ordered(series, summaries(series, "stddev"), reverse=True, keep=known, n=n)
 
 
 @function("averageOutsidePercentile", group="Filter Series", params=(SERIES, N))
@@ -254,17 +254,10 @@ def use_series_above(call: Invocation, series: SeriesList, value: float, search:
 
 def found(series: SeriesList, pattern: str) -> NDArray[np.bool_]:
     """In which names the regular expression is found: bool[series]. Raises :class:`QueryError`."""
-    search = Search(str(pattern))
-    return np.array([search(str(label.name)) for label in series.labels], np.bool_)
+    names = [str(label.name) for label in series.labels]
+    return np.array(Search(str(pattern)).within(names), np.bool_)
 
 
 def chosen(series: SeriesList, keep: NDArray[np.bool_]) -> SeriesList:
     """The series for which ``keep`` bool[n] is set, in their order."""
     return series.pick(np.flatnonzero(keep))
-
-
-def head(series: SeriesList, n: float) -> SeriesList:
-    """As a slice ``[:n]`` in Python."""
-    if not np.isfinite(n):
-        raise QueryError(f"{n} is no number of series")
-    return series.pick(np.arange(len(series))[: int(n)])

@@ -6,11 +6,13 @@ import re
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingestd.points import Values
 from ingestd.query.context import Invocation
 from ingestd.query.functions.registry import AGG_FUNC, BOOLEAN, SERIES, function, optional
 from ingestd.query.grid import SeriesList
+from ingestd.query.limits import QueryError
 from ingestd.query.reduce import summaries
 
 _DIGITS: Final = re.compile(r"[0-9]+")
@@ -41,8 +43,7 @@ def sort_by_maxima(call: Invocation, series: SeriesList) -> SeriesList:
 @function("sortByMinima", group="Sorting", params=(SERIES,))
 def sort_by_minima(call: Invocation, series: SeriesList) -> SeriesList:
     """The series in ascending order of their smallest values; those that never rise above zero are left out."""
-    some = series.pick(np.flatnonzero(summaries(series, "max") > 0))
-    return ordered(some, summaries(some, "min"))
+    return ordered(series, summaries(series, "min"), keep=summaries(series, "max") > 0)
 
 
 @function(
@@ -58,7 +59,27 @@ def sort_by_name(call: Invocation, series: SeriesList, natural: bool, reverse: b
     return series.pick(np.array(sorted(range(len(keys)), key=keys.__getitem__, reverse=reverse), np.intp))
 
 
-def ordered(series: SeriesList, keys: Values, reverse: bool = False) -> SeriesList:
-    """The series in the order of ``keys`` float64[n], NaN before all numbers (behind them if ``reverse``)."""
+def ordered(
+    series: SeriesList,
+    keys: Values,
+    reverse: bool = False,
+    *,
+    keep: NDArray[np.bool_] | None = None,
+    n: float | None = None,
+) -> SeriesList:
+    """The series in the order of ``keys`` float64[n], NaN before all numbers (behind them if ``reverse``).
+
+    Only those for which ``keep`` bool[n] is set, and of these the first ``n``, if they are given.
+    """
     keys = np.where(np.isnan(keys), -np.inf, keys)
-    return series.pick(np.argsort(-keys if reverse else keys, kind="stable"))
+    places = np.argsort(-keys if reverse else keys, kind="stable")
+    if keep is not None:
+        places = places[keep[places]]
+    return series.pick(places if n is None else head(places, n))
+
+
+def head(places: NDArray[np.intp], n: float) -> NDArray[np.intp]:
+    """As a slice ``[:n]`` in Python. Raises :class:`QueryError`."""
+    if not np.isfinite(n):
+        raise QueryError(f"{n} is no number of series")
+    return places[: int(n)]

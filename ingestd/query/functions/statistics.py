@@ -11,7 +11,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ingestd.points import Values
 from ingestd.query.attime import parse_offset
 from ingestd.query.context import Invocation
-from ingestd.query.functions.filter_series import head
 from ingestd.query.functions.moving import SORTED, doubled
 from ingestd.query.functions.registry import (
     FLOAT,
@@ -118,8 +117,7 @@ def pearson_closest(call: Invocation, one: SeriesList, others: SeriesList, n: in
             rows = np.broadcast_to(reference, grid.values.shape)
             found[grid.places] = correlations(rows, grid.values, points)[:, 0]
     keys = np.abs(found) if direction == "abs" else found if direction == "pos" else -found
-    keep = np.flatnonzero(keys >= 0)
-    return head(ordered(others.pick(keep), keys[keep], reverse=True), max(n, 0))
+    return ordered(others, keys, reverse=True, keep=keys >= 0, n=max(n, 0))
 
 
 # --- fits -------------------------------------------------------------------------------------------------------------
@@ -255,8 +253,7 @@ def _outliers(call: Invocation, series: SeriesList, basis: float, n: int, interv
     for grid, values in zip(series.grids, seen, strict=True):
         fence = third + basis * (third - first) if above else first - basis * (third - first)
         counts[grid.places] = np.count_nonzero(values >= fence if above else values <= fence, axis=1)
-    keep = np.flatnonzero(counts > 0)
-    return head(ordered(series.pick(keep), counts[keep], reverse=True), n)
+    return ordered(series, counts, reverse=True, keep=counts > 0, n=n)
 
 
 def _last(grid: Grid, interval: Scalar) -> slice:
