@@ -240,6 +240,7 @@ class Daemon:
                 depth=limits.query_depth,
                 target_length=limits.query_target_length,
                 targets=limits.query_targets,
+                window=int(limits.query_window),
             ),
         )
 

@@ -261,6 +261,9 @@ class Limits(_Table):
     query_target_length: int = Field(
         65_536, ge=1, description="Characters of a target: Grafana's longest, lists of hundreds of paths, have 20,000."
     )
+    query_window: Seconds = Field(
+        630_720_000, ge=1, description="Seconds by which a function may read outside of the request's window: 20 years."
+    )
     query_targets: int = Field(1_000, ge=1, description="Targets of a request: a dashboard's panel has up to 26.")
     tag_expressions: int = Field(
         64, ge=1, description="Expressions of a search by tags, each a pass over a tag's series: people write five."

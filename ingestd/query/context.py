@@ -12,7 +12,7 @@ import numpy as np
 
 from ingestd.points import Ids, Rows, Totals, Values
 from ingestd.query.grid import Label, Reader, SeriesList, TotalReader, from_rows
-from ingestd.query.limits import QueryError, QueryLimits, charge
+from ingestd.query.limits import LimitError, QueryError, QueryLimits, charge
 from ingestd.query.parse import Node, parse
 from ingestd.query.reduce import SHORT
 from ingestd.query.trace import Explainer, Trace
@@ -228,7 +228,14 @@ class Context:
         return from_rows(fetched.rows, lambda at: Label(path := paths[at], pattern, path_tags(path), "average", factor))
 
     def shifted(self, start: int, until: int) -> Context:
-        """The same request over another window. Raises :class:`QueryError` if that window is empty."""
+        """The same request over another window. Raises :class:`QueryError` if that window is empty or too far off."""
+        beyond = max(abs(start - self.start), abs(until - self.until))
+        if beyond > self.limits.window:
+            raise LimitError(
+                "limits.query_window",
+                f"a function would read {beyond} s beyond the request's window",
+                self.limits.window,
+            )
         if start >= until:
             raise QueryError(f"the shifted time range {start} to {until} is empty")
         return replace(self, start=start, until=until)

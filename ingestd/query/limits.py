@@ -36,6 +36,8 @@ class QueryLimits:
     """Calls within calls. A level costs 6 Python frames, so 64 stay below the interpreter's 1,000; people write 10."""
     target_length: int = 65_536
     """Characters of one target. Grafana's longest, lists of hundreds of paths, have 20,000."""
+    window: int = 20 * 365 * 86_400
+    """Seconds by which a function may read before or after the request's window; no store keeps more."""
     targets: int = 1_000
     """Targets of one request. A dashboard's panel has up to 26 (its refIds are letters)."""
 

@@ -81,6 +81,8 @@ def test_a_large_pattern_is_probed_and_stays_whole(render: Render, memory: Any) 
         (replace(LIMITS, depth=2), "scale(scale(scale(x.y,1),1),1)", "limits.query_depth"),
         (replace(LIMITS, target_length=9), "x.y       ", "limits.query_target_length"),
         (replace(LIMITS, targets=0), "x.y", "limits.query_targets"),
+        (LIMITS, "movingAverage(x.y,'1000y')", r"31536000000 s .*; the limit is 630720000 \(limits.query_window\)"),
+        (LIMITS, "timeShift(x.y,'-1000y')", r"31536000000 s .*query_window"),
     ],
 )
 def test_limits_name_the_number_and_the_setting(render: Render, limits: QueryLimits, target: str, message: str) -> None:

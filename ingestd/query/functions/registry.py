@@ -43,6 +43,8 @@ class ParamType:
 
 
 def _series_list(value: Argument) -> Argument:
+    if value is None:  # graphite-web's aggregations take it for no series
+        return SeriesList()
     if not isinstance(value, SeriesList):
         raise TypeError
     return value
