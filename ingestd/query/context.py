@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
-from typing import Final, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from ingestd.points import Ids, Rows, Totals, Values
-from ingestd.query.grid import Label, Reader, SeriesList, TotalReader, from_rows
+from ingestd.query.grid import Reader, SeriesList, TotalReader, from_rows
+from ingestd.query.labels import Label, Labels
 from ingestd.query.limits import LimitError, QueryError, QueryLimits, charge
 from ingestd.query.parse import Node, parse
 from ingestd.query.reduce import SHORT
@@ -19,8 +19,6 @@ from ingestd.query.trace import Explainer, Trace
 
 PROBE = 64
 """Series that are fetched first to learn how many points a series has, before a large query is begun in earnest."""
-
-_CALL: Final = re.compile(r"[a-z]+\(.+\)", re.IGNORECASE | re.ASCII)
 
 
 def never() -> bool:
@@ -81,7 +79,7 @@ class Total(NamedTuple):
 
     totals: Totals
     series: int
-    labels: list[Label]
+    labels: Labels
 
 
 @dataclass(slots=True)
@@ -138,9 +136,9 @@ class Source:
         if totals is None or totals.window.slots <= 1:
             self.costs.series -= len(ids)
             return None
-        return Total(totals, len(ids), [label for _, labels in found for label in labels])
+        return Total(totals, len(ids), Labels.joined([labels for _, labels in found]))
 
-    def _chosen(self, reader: TotalReader, pattern: str) -> tuple[Ids, list[Label]]:
+    def _chosen(self, reader: TotalReader, pattern: str) -> tuple[Ids, Labels]:
         """The series that match, and labels that have in common what theirs have."""
         if pattern not in self._found and pattern not in self._ids:
             self.costs.add_pattern()
@@ -148,11 +146,10 @@ class Source:
         ids = self._ids.get(pattern)
         if ids is not None and len(ids) > 1:
             # Without tags they have nothing in common but what they are called by.
-            return ids, [Label("", pattern, {})]
+            return ids, Labels.of([Label("", pattern, {})])
         matches = self._find(pattern)
-        return np.array([number for _, number in matches], np.uint32), [
-            Label(path, pattern, path_tags(path)) for path, _ in matches
-        ]
+        labels = Labels.found([path for path, _ in matches], pattern, 0.0)
+        return np.array([number for _, number in matches], np.uint32), labels
 
     def _find(self, pattern: str, tagged: Sequence[str] | None = None) -> list[tuple[str, int]]:
         found = self._found.get(pattern)
@@ -223,9 +220,7 @@ class Context:
     def fetch(self, pattern: str, tagged: Sequence[str] | None = None) -> SeriesList:
         """Fresh labels over the series that match ``pattern``, or ``tagged``, in order of their paths."""
         fetched = self.source.fetch(pattern, self.start, self.until, tagged)
-        factor = self.x_files_factor
-        paths = fetched.paths
-        return from_rows(fetched.rows, lambda at: Label(path := paths[at], pattern, path_tags(path), "average", factor))
+        return from_rows(fetched.rows, Labels.found(fetched.paths, pattern, self.x_files_factor))
 
     def shifted(self, start: int, until: int) -> Context:
         """The same request over another window. Raises :class:`QueryError` if that window is empty or too far off."""
@@ -265,23 +260,3 @@ class Invocation:
         """The first argument evaluated anew over another window."""
         context = self.context.shifted(start, until)
         return context.evaluate(context, self.args[0])
-
-
-def path_tags(path: str) -> dict[str, str]:
-    """The tags of a path ``name;tag=value;...``; its whole text is the name where it breaks the rules for tags."""
-    if ";" not in path and not path.startswith("~"):
-        return {"name": path}
-    metric, *pairs = path.split(";")
-    tags = {}
-    for pair in pairs:
-        tag, found, value = pair.partition("=")
-        if not found or not tag or not value or value[0] == "~" or any(char in tag for char in "!^"):
-            return {"name": path}
-        tags[tag] = value
-    tags["name"] = metric.lstrip("~")
-    return tags if tags["name"] else {"name": path}
-
-
-def name_tags(name: str) -> dict[str, str]:
-    """The tags of a new series of that name; one that looks like a call has none but its name."""
-    return {"name": name} if _CALL.fullmatch(name) else path_tags(name)

@@ -1,4 +1,4 @@
-"""Series lists: labels in Python, values in 2-D arrays.
+"""Series lists: labels in columns, values in 2-D arrays.
 
 Graphite's functions take and give lists of series. Here the series of such a list that share a window lie in one
 :class:`Grid`, a float64 array with a row for each, and a function works on whole arrays. NaN = no data.
@@ -11,17 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import Final, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingestd.points import Ids, Rows, Totals, Values, Window
-
-Option = str | int | float | bool
-NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
-"""Shared by all series that nothing was said of, so that a label costs no dict for it."""
+from ingestd.query.labels import NO_OPTIONS, Label, Labels, Option, taken
 
 
 class Reader(Protocol):
@@ -72,32 +68,6 @@ class EventReader(Protocol):
 
 
 @dataclass(slots=True)
-class Label:
-    """What is known of a series besides its values."""
-
-    name: str
-    """Shown as ``target``. ``alias(x, 5)`` stores the number, as graphite-web does, and JSON prints it as one."""
-    path_expression: str
-    """What an enclosing function prints for this series."""
-    tags: dict[str, str]
-    consolidation_func: str = "average"
-    x_files_factor: float = 0.0
-    ints: bool = False
-    """Every value is an integer in graphite-web and prints without a fraction."""
-    options: Mapping[str, Option] = field(default_factory=lambda: NO_OPTIONS)
-    """How a chart draws it: ``color`` and the keys of graphite-web's ``TimeSeries.options``. Replaced, not changed."""
-
-    def become(self, name: str) -> None:
-        """Takes ``name`` for what is shown and for what an enclosing function prints."""
-        self.name = self.path_expression = name
-
-    def renew(self, name: str) -> None:
-        """As :meth:`become`, of a series that is a new one to graphite-web: it forgets how a chart draws it."""
-        self.become(name)
-        self.options = NO_OPTIONS
-
-
-@dataclass(slots=True)
 class Grid:
     """Rows of one window: the value at column i belongs to ``start + i * step``.
 
@@ -110,7 +80,7 @@ class Grid:
     end: int
     step: int
     values: Values
-    labels: list[Label]
+    labels: Labels
     places: NDArray[np.intp]
 
 
@@ -146,13 +116,25 @@ class SeriesList:
         return sum(len(grid.labels) for grid in self.grids)
 
     @property
-    def labels(self) -> list[Label]:
-        """The labels in the order of the list."""
+    def labels(self) -> Labels:
+        """The labels in the order of the list, to be read: what is to be changed are those of the grids."""
         if len(self.grids) == 1:
             return self.grids[0].labels
-        pairs = [pair for grid in self.grids for pair in zip(grid.places.tolist(), grid.labels, strict=True)]
-        pairs.sort(key=lambda pair: pair[0])
-        return [label for _, label in pairs]
+        if not self.grids:
+            return Labels.of([])
+        return Labels.joined([grid.labels for grid in self.grids]).take(self._order().tolist())
+
+    @property
+    def names(self) -> list[str]:
+        """The names in the order of the list."""
+        if len(self.grids) == 1:
+            return self.grids[0].labels.names
+        names = [name for grid in self.grids for name in grid.labels.names]
+        return taken(names, self._order().tolist())
+
+    def _order(self) -> NDArray[np.intp]:
+        """Of each place, which row of all grids one after the other it is."""
+        return np.argsort(np.concatenate([grid.places for grid in self.grids])) if self.grids else np.zeros(0, np.intp)
 
     @property
     def first(self) -> Grid:
@@ -168,25 +150,33 @@ class SeriesList:
     def named(self, function: str, arguments: str = "", tag: object = None, *, anew: bool = False) -> SeriesList:
         """This list with each series called ``function(name...)``; ``arguments`` is what follows the name.
 
-        ``tag`` is the value of the tag ``function``, if it sets one; ``anew`` as in :meth:`Label.renew`.
+        ``tag`` is the value of the tag ``function``, if it sets one; ``anew`` as in :meth:`Labels.renew`.
         """
-        text = None if tag is None else str(tag)
         for grid in self.grids:
-            for label in grid.labels:
-                name = f"{function}({label.name}{arguments})"
-                if text is not None:
-                    label.tags[function] = text
-                if anew:
-                    label.renew(name)
-                else:
-                    label.become(name)
+            names = grid.labels.wrapped(function, arguments)
+            if anew:
+                grid.labels.renew(names)
+            else:
+                grid.labels.become(names)
+        return self if tag is None else self.tagged(function, tag)
+
+    def tagged(self, tag: str, value: object) -> SeriesList:
+        """This list with that tag on every series."""
+        for grid in self.grids:
+            grid.labels.tag(tag, str(value))
+        return self
+
+    def shown(self, names: Sequence[str]) -> SeriesList:
+        """This list with each series shown by its name of ``names``, which are in the order of the list."""
+        for grid in self.grids:
+            whole = len(grid.places) == len(names)
+            grid.labels.names = list(names) if whole else taken(names, grid.places.tolist())
         return self
 
     def floats(self) -> SeriesList:
         """This list with values that print with a fraction."""
         for grid in self.grids:
-            for label in grid.labels:
-                label.ints = False
+            grid.labels.all(ints=False)
         return self
 
     def pick(self, places: NDArray[np.intp]) -> SeriesList:
@@ -201,7 +191,7 @@ class SeriesList:
             if len(rows):
                 whole = len(rows) == len(target) and bool(np.all(rows == np.arange(len(rows))))
                 values = grid.values if whole else grid.values[rows]
-                labels = [grid.labels[row] for row in rows.tolist()]
+                labels = grid.labels if whole else grid.labels.take(rows.tolist())
                 grids.append(replace(grid, values=values, labels=labels, places=target[rows]))
         return SeriesList(grids)
 
@@ -209,33 +199,30 @@ class SeriesList:
         """Every series by itself, in order, with views of the grids' rows."""
         out: list[Series] = []
         for grid in self.grids:
-            start, end, step = grid.start, grid.end, grid.step
+            start, end, step, labels = grid.start, grid.end, grid.step, grid.labels
+            rows = zip(
+                labels.names,
+                labels.path_expressions,
+                labels.tags,
+                grid.values,
+                labels.consolidation_funcs,
+                labels.x_files_factors,
+                labels.ints,
+                labels.options,
+                strict=True,
+            )
             out += [
-                Series(
-                    label.name,
-                    label.path_expression,
-                    label.tags,
-                    start,
-                    end,
-                    step,
-                    row,
-                    label.consolidation_func,
-                    label.x_files_factor,
-                    1,
-                    label.ints,
-                    label.options,
-                )
-                for label, row in zip(grid.labels, grid.values, strict=True)
+                Series(name, expression, tags, start, end, step, values, func, factor, 1, ints, options)
+                for name, expression, tags, values, func, factor, ints, options in rows
             ]
         if len(self.grids) > 1:
-            order = np.argsort(np.concatenate([grid.places for grid in self.grids]))
-            out = [out[at] for at in order.tolist()]
+            out = taken(out, self._order().tolist())
         return out
 
 
 def single(label: Label, start: int, end: int, step: int, values: Values) -> SeriesList:
     """A list of one series; ``values`` float64[points]."""
-    return SeriesList([Grid(start, end, step, values[np.newaxis, :], [label], np.zeros(1, np.intp))])
+    return SeriesList([Grid(start, end, step, values[np.newaxis, :], Labels.of([label]), np.zeros(1, np.intp))])
 
 
 def concatenate(lists: Iterable[SeriesList]) -> SeriesList:
@@ -248,8 +235,8 @@ def concatenate(lists: Iterable[SeriesList]) -> SeriesList:
     return SeriesList(grids)
 
 
-def from_rows(rows: Sequence[Rows], label: Callable[[int], Label]) -> SeriesList:
-    """The list of the series that ``rows`` hold, in order of their positions; ``label`` makes one from a position.
+def from_rows(rows: Sequence[Rows], labels: Labels) -> SeriesList:
+    """The list of the series that ``rows`` hold, in order of their positions, which are the rows of ``labels``.
 
     Positions that no row covers leave no gap. Rows of one window are laid together.
     """
@@ -268,5 +255,6 @@ def from_rows(rows: Sequence[Rows], label: Callable[[int], Label]) -> SeriesList
             order = np.argsort(positions, kind="stable")
             positions, values = positions[order], values[order]
         places = np.searchsorted(present, positions)
-        grids.append(Grid(start, end, step, values, [label(each) for each in positions.tolist()], places))
+        some = labels if len(positions) == len(labels) else labels.take(positions.tolist())
+        grids.append(Grid(start, end, step, values, some, places))
     return SeriesList(grids)

@@ -118,7 +118,7 @@ class Trace:
     def given(self, call: Call, bound: Sequence[object]) -> tuple[int, int]:
         """Its arguments are there, and belong to the function from now on: series and points among them."""
         lists = [each for each in bound if isinstance(each, SeriesList)]
-        labels = [label for each in lists for label in each.labels]
+        names = [name for each in lists for name in each.names]
         grids = [grid for each in lists for grid in each.grids]
         combines = call.name in AVERAGES or call.name in CALLBACKS
         steps = sorted({grid.step for grid in grids})
@@ -126,10 +126,10 @@ class Trace:
             shown, common = ", ".join(map(str, steps)), int(np.lcm.reduce(steps))
             self.warn(f"{call.name}: series of steps {shown} s are brought to their least common multiple, {common} s")
         if call.name in AVERAGES or (combines and any(isinstance(each, str) and each in _MEANS for each in bound)):
-            named = next((label.name for label in labels if _is_percentile(label.name)), None)
+            named = next((name for name in names if _is_percentile(name)), None)
             if named is not None:
                 self.warn(f"{call.name}: an average or sum of percentiles ({named}) is no percentile of the whole")
-        return len(labels), sum(grid.values.size for grid in grids)
+        return len(names), sum(grid.values.size for grid in grids)
 
     def leave(self, call: Call, given: tuple[int, int], result: SeriesList, since: float) -> None:
         """It has ended: what it was given and what it made."""

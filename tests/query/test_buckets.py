@@ -19,7 +19,8 @@ from ingestd.query.functions.buckets import beginning, hits
 from ingestd.query.functions.counters import restarted
 from ingestd.query.functions.gaps import bridged, gap_periods
 from ingestd.query.functions.transform import rounded
-from ingestd.query.grid import Grid, Label, Series
+from ingestd.query.grid import Grid, Series
+from ingestd.query.labels import Label, Labels
 from ingestd.query.limits import LimitError, QueryError, QueryLimits
 
 Render = Callable[..., list[Series]]
@@ -43,7 +44,9 @@ def test_hits(values: list[float | None], step: int, interval: int, more: int, s
     end = start + len(values) * step
     count = -(-(end - start) // interval) + more
     begin = end - count * interval
-    grid = Grid(start, end, step, np.array([values], np.float64), [Label("x", "x", {})], np.zeros(1, np.intp))
+    grid = Grid(
+        start, end, step, np.array([values], np.float64), Labels.of([Label("x", "x", {})]), np.zeros(1, np.intp)
+    )
     expected = plain_hits(values, start, step, interval, begin, count)
     np.testing.assert_allclose(hits(grid, interval, begin, count)[0], expected, atol=1e-9)
 

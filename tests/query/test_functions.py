@@ -16,7 +16,8 @@ from ingestd.query.functions.counters import growth
 from ingestd.query.functions.gaps import filled
 from ingestd.query.functions.registry import FUNCTIONS
 from ingestd.query.functions.transform import rounded
-from ingestd.query.grid import Grid, Label, Series
+from ingestd.query.grid import Grid, Series
+from ingestd.query.labels import Label, Labels
 from ingestd.query.limits import QueryError
 from ingestd.query.reduce import REDUCERS
 
@@ -81,7 +82,9 @@ def test_bucketed(values: list[float | None], start: int, step: int, interval: i
     end = start + step * len(values)
     first = start - start % interval
     buckets = -(-(end - first) // interval)
-    grid = Grid(start, end, step, np.array([values], np.float64), [Label("a", "a", {})], np.zeros(1, np.intp))
+    grid = Grid(
+        start, end, step, np.array([values], np.float64), Labels.of([Label("a", "a", {})]), np.zeros(1, np.intp)
+    )
     got = bucketed(grid, interval, first, buckets, REDUCERS["sum"], np.array([[factor]]))
     expected = []
     for left in range(first, first + buckets * interval, interval):

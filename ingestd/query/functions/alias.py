@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Final, cast
 
 import numpy as np
 
 from ingestd.query.context import Invocation
 from ingestd.query.functions.registry import INTEGER, NODE_OR_TAG, SERIES, STRING, Param, function, optional
-from ingestd.query.grid import Label, SeriesList
+from ingestd.query.grid import SeriesList
 from ingestd.query.limits import QueryError, QueryLimits
 from ingestd.query.parse import Scalar, first_path
 from ingestd.query.reduce import REDUCERS, WHOLE, summaries
@@ -33,18 +34,14 @@ FORMAT: Final = re.compile(r"%(?:%|[#0 +-]{0,5}\d{0,3}(?:\.\d{0,3})?[hlL]?[dioux
 @function("alias", group="Alias", params=(SERIES, Param("newName", STRING)))
 def alias(call: Invocation, series: SeriesList, new_name: Scalar) -> SeriesList:
     """Shows each series as ``newName``."""
-    for label in series.labels:
-        label.name = cast(str, new_name)  # a number stays one: see Label.name
-    return series
+    # A number stays one: see Labels.names.
+    return series.shown([cast(str, new_name)] * len(series))
 
 
 @function("aliasByNode", group="Alias", params=(SERIES, Param("nodes", NODE_OR_TAG, multiple=True)))
 def alias_by_node(call: Invocation, series: SeriesList, *nodes: Scalar) -> SeriesList:
     """Shows of each series' path the nodes with these numbers (negative ones count from the end), or values of tags."""
-    limits = call.context.limits
-    for label in series.labels:
-        label.name = node_name(label, nodes, limits)
-    return series
+    return series.shown(node_names(series, nodes, call.context.limits))
 
 
 @function("aliasSub", group="Alias", params=(SERIES, Param("search", STRING), Param("replace", STRING)))
@@ -53,13 +50,10 @@ def alias_sub(call: Invocation, series: SeriesList, search: Scalar, replace: Sca
     if not isinstance(search, str) or not isinstance(replace, str):
         raise QueryError("aliasSub: the pattern and the replacement must be strings")
     substitute = Substitution(search, replace)
-    labels = series.labels
-    names = [label.name for label in labels]
+    names = series.names
     if not all(isinstance(name, str) for name in names):
         raise QueryError("aliasSub: a series' name is a number")
-    for label, name in zip(labels, substitute.within(names), strict=True):
-        label.name = name
-    return series
+    return series.shown(substitute.within(names))
 
 
 @function("aliasByTags", group="Alias", params=(SERIES, Param("tags", NODE_OR_TAG, multiple=True)))
@@ -71,9 +65,7 @@ def alias_by_tags(call: Invocation, series: SeriesList, *tags: Scalar) -> Series
 @function("aliasByMetric", group="Alias", params=(SERIES,))
 def alias_by_metric(call: Invocation, series: SeriesList) -> SeriesList:
     """Shows the last node of each series' path."""
-    for label in series.labels:
-        label.name = nodes_of(str(label.name))[-1].partition(",")[0]
-    return series
+    return series.shown([nodes_of(str(name))[-1].partition(",")[0] for name in series.names])
 
 
 def nodes_of(name: str) -> list[str]:
@@ -97,8 +89,9 @@ def alias_query(call: Invocation, series: SeriesList, search: Scalar, replace: S
     substitute = Substitution(search, replace)
     if sum(text != "%%" for text in FORMAT.findall(new_name)) != 1 or "%" in FORMAT.sub("", new_name):
         raise QueryError(f"aliasQuery: {new_name[:80]!r} must hold one format of a number")
-    for label in series.labels:
-        query = substitute(str(label.name))
+    names = []
+    for name in series.names:
+        query = substitute(str(name))
         found = call.context.evaluate_text(query).series()
         if not found:
             raise QueryError(f"No series found with query: {query}")
@@ -106,10 +99,10 @@ def alias_query(call: Invocation, series: SeriesList, search: Scalar, replace: S
         if not len(values):
             raise QueryError(f"Cannot get last value of series: {found[0].name}")
         try:
-            label.name = new_name % (int(values[-1]) if found[0].ints else float(values[-1]))
+            names.append(new_name % (int(values[-1]) if found[0].ints else float(values[-1])))
         except (TypeError, ValueError, OverflowError) as error:
             raise QueryError(f"aliasQuery: {new_name[:80]!r} is no format of the number {values[-1]}") from error
-    return series
+    return series.shown(names)
 
 
 @function(
@@ -133,11 +126,16 @@ def legend_value(call: Invocation, series: SeriesList, *kinds: Scalar) -> Series
     system = kinds[-1] if kinds and kinds[-1] in SYSTEMS else None
     for kind in kinds if system is None else kinds[:-1]:
         numbers = summaries(series, str(kind)).tolist() if kind in REDUCERS else [None] * len(series)
-        for label, number in zip(series.labels, numbers, strict=True):
-            if system is None:
-                label.name = f"{label.name} ({kind}: {_number(number, label.ints and kind in WHOLE)})"
-            else:
-                label.name = f"{label.name!s:<20}{kind!s:<5}{_number(number, False, str(system)):<10}"
+        labels = series.labels
+        if system is None:
+            rows = zip(labels.names, numbers, labels.ints, strict=True)
+            whole = kind in WHOLE
+            series.shown([f"{name} ({kind}: {_number(number, ints and whole)})" for name, number, ints in rows])
+        else:
+            named = zip(labels.names, numbers, strict=True)
+            series.shown(
+                [f"{name!s:<20}{kind!s:<5}{_number(number, False, str(system)):<10}" for name, number in named]
+            )
     return series
 
 
@@ -164,29 +162,60 @@ def lower(call: Invocation, series: SeriesList, *positions: int) -> SeriesList:
 
 
 def _letters(series: SeriesList, change: Callable[[str], str], positions: tuple[int, ...]) -> SeriesList:
-    for label in series.labels:
-        name = str(label.name)
-        letters = list(name)
+    if not positions:
+        return series.shown([change(str(name)) for name in series.names])
+    names = []
+    for name in series.names:
+        letters = list(str(name))
         for at in positions:
             if -len(letters) <= at < len(letters):
                 letters[at] = change(letters[at])
-        label.name = "".join(letters) if positions else change(name)
-    return series
+        names.append("".join(letters))
+    return series.shown(names)
 
 
-def node_name(label: Label, nodes: tuple[Scalar, ...], limits: QueryLimits) -> str:
-    """The chosen nodes of the name's first path, or values of tags, joined by dots; a missing one is empty.
+def node_names(series: SeriesList, nodes: tuple[Scalar, ...], limits: QueryLimits) -> list[str]:
+    """Of each series the chosen nodes of its name's first path, or values of tags, joined by dots; a missing one is
+    empty.
 
-    Raises :class:`QueryError` where the name is empty or cannot be taken apart.
+    Raises :class:`QueryError` where a name is empty or cannot be taken apart.
     """
-    name = label.name
+    labels = series.labels
+    quickly = _nodes_of_paths(labels.names, nodes)
+    if quickly is not None:
+        return quickly
+    parts = [_parts(name, limits) for name in labels.names]
+    return [".".join([_node(own, tags, node) for node in nodes]) for own, tags in zip(parts, labels.tags, strict=True)]
+
+
+def _nodes_of_paths(names: list[str], nodes: tuple[Scalar, ...]) -> list[str] | None:
+    """The same if all names are paths without tags and have these nodes, as mostly."""
+    if (
+        not nodes
+        or not all(isinstance(each, int) for each in nodes)
+        or not all(isinstance(each, str) for each in names)
+    ):
+        return None
+    text = "".join(names)
+    if ")" in text or ";" in text or "" in names:
+        return None
+    chosen = itemgetter(*nodes)
+    try:
+        if len(nodes) == 1:
+            return [chosen(name.split(".")) for name in names]
+        return [".".join(chosen(name.split("."))) for name in names]
+    except IndexError:
+        return None
+
+
+def _parts(name: str, limits: QueryLimits) -> list[str]:
+    """The nodes of a name's first path."""
     if not isinstance(name, str) or not name:
         raise QueryError("a series without a name has no nodes")
     if name.endswith(")"):
         wrapped = WRAPPED.fullmatch(name) if name.count("(") == name.count(")") <= limits.depth else None
         name = (wrapped[1] if wrapped else first_path(name, limits)) or name
-    parts = name.partition(";")[0].split(".")
-    return ".".join([_node(parts, label.tags, node) for node in nodes])
+    return (name.partition(";")[0] if ";" in name else name).split(".")
 
 
 def _node(parts: list[str], tags: dict[str, str], node: Scalar) -> str:

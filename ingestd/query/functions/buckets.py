@@ -58,15 +58,11 @@ def summarize(call: Invocation, series: SeriesList, interval_string: str, func: 
             start, end = start - start % interval, end - end % interval + interval
         buckets = max(-(-(end - start) // interval), 0)
         call.context.charge(len(grid.labels), buckets)
-        factors = np.array([[label.x_files_factor] for label in grid.labels])
-        grid.values = bucketed(grid, interval, start, buckets, reducer(func), factors)
+        grid.values = bucketed(grid, interval, start, buckets, reducer(func), grid.labels.factors)
         grid.start, grid.end, grid.step = start, start + buckets * interval if align else end, interval
-        for label in grid.labels:
-            label.tags["summarize"] = interval_string
-            label.tags["summarizeFunction"] = func
-            label.renew(f'summarize({label.name}, "{interval_string}", "{func}"{", true" if align else ""})')
-            label.ints = func == "count"
-    return series
+        grid.labels.all(ints=func == "count")
+    text = f', "{interval_string}", "{func}"{", true" if align else ""}'
+    return series.named("summarize", text, interval_string, anew=True).tagged("summarizeFunction", func)
 
 
 def positive(call: Invocation, interval_string: str) -> int:
@@ -97,12 +93,10 @@ def smart_summarize(
     for grid in series.grids:
         buckets = max(-(-(grid.end - grid.start) // interval), 0)
         context.charge(len(grid.labels), buckets)
-        factors = np.array([[label.x_files_factor] for label in grid.labels])
-        grid.values = bucketed(grid, interval, grid.start, buckets, reducer(func), factors)
+        grid.values = bucketed(grid, interval, grid.start, buckets, reducer(func), grid.labels.factors)
         grid.end, grid.step = grid.start + buckets * interval, interval
-        for label in grid.labels:
-            label.tags["smartSummarizeFunction"] = func
-            label.ints = func == "count"
+        grid.labels.all(ints=func == "count")
+    series.tagged("smartSummarizeFunction", func)
     return series.named("smartSummarize", f', "{interval_string}", "{func}"', interval_string, anew=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ingestd.points import Values
 from ingestd.query.attime import parse_time
-from ingestd.query.context import Context, Invocation, name_tags
+from ingestd.query.context import Context, Invocation
 from ingestd.query.functions.registry import (
     AGG_FUNC,
     BOOLEAN,
@@ -23,7 +24,8 @@ from ingestd.query.functions.registry import (
     optional,
 )
 from ingestd.query.functions.special import lines
-from ingestd.query.grid import Label, SeriesList, single
+from ingestd.query.grid import SeriesList, single
+from ingestd.query.labels import Label, Tags, name_tags
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
 from ingestd.query.reduce import WHOLE, percentile, summaries
@@ -37,20 +39,26 @@ from ingestd.query.reduce import WHOLE, percentile, summaries
 def aggregate_line(call: Invocation, series: SeriesList, func: str, keep_step: bool) -> SeriesList:
     """A horizontal line for each series at what ``func`` makes of its values; of three points unless ``keepStep``."""
     values = summaries(series, func)
-    labels = series.labels
-    for label, value in zip(labels, values.tolist(), strict=True):
-        label.ints = label.ints and func in WHOLE
-        text = "None" if np.isnan(value) else str(int(value) if label.ints and np.isfinite(value) else value)
-        label.renew(f"aggregateLine({label.name}, {'None' if text == 'None' else f'{value:g}'})")
-        if not keep_step:
-            label.tags = {"name": text}
-            label.consolidation_func = "average"
-    if keep_step:
-        for grid in series.grids:
+    whole = func in WHOLE
+    for grid in series.grids:
+        labels = grid.labels
+        labels.ints = [ints and whole for ints in labels.ints]
+        levels = values[grid.places].tolist()
+        shown = ["None" if math.isnan(value) else f"{value:g}" for value in levels]
+        labels.renew([f"aggregateLine({name}, {text})" for name, text in zip(labels.names, shown, strict=True)])
+        if keep_step:
             call.context.charge(*grid.values.shape)
             grid.values = np.repeat(values[grid.places, np.newaxis], grid.values.shape[1], axis=1)
-        return series
-    return lines(call.context, values, labels)
+        else:
+            labels.tags = Tags([{"name": _text(value, ints)} for value, ints in zip(levels, labels.ints, strict=True)])
+            labels.all(consolidation_func="average")
+    return series if keep_step else lines(call.context, values, series.labels)
+
+
+def _text(value: float, whole: bool) -> str:
+    if math.isnan(value):
+        return "None"
+    return str(int(value) if whole and math.isfinite(value) else value)
 
 
 @function("identity", group="Calculate", params=(Param("name", STRING),))
@@ -75,10 +83,7 @@ def n_percentile(call: Invocation, series: SeriesList, n: float) -> SeriesList:
         points = (grid.end - grid.start) // grid.step if grid.step > 0 else 0
         call.context.charge(len(grid.labels), points)
         grid.values = np.repeat(percentile(grid.values, n)[:, np.newaxis], points, axis=1)
-        for label in grid.labels:
-            label.tags["nPercentile"] = str(n)
-            label.renew(f"nPercentile({label.name}, {n:g})")
-    return kept
+    return kept.named("nPercentile", f", {n:g}", n, anew=True)
 
 
 @function(
@@ -93,11 +98,7 @@ def stdev(call: Invocation, series: SeriesList, points: int, tolerance: float) -
     for grid in series.grids:
         call.context.charge(len(grid.labels), 4 * grid.values.shape[1])
         grid.values = running_deviations(grid.values, points, tolerance)
-        for label in grid.labels:
-            label.tags["stdev"] = str(points)
-            label.renew(f"stdev({label.name},{points})")
-            label.ints = False
-    return series
+    return series.named("stdev", f",{points}", points, anew=True).floats()
 
 
 def running_deviations(values: Values, points: int, tolerance: float) -> Values:
@@ -151,11 +152,9 @@ def linear_regression(call: Invocation, series: SeriesList, start: Scalar, end: 
         call.context.charge(*grid.values.shape)
         times = grid.start + grid.step * np.arange(grid.values.shape[1])
         grid.values = offsets[grid.places, np.newaxis] + times * factors[grid.places, np.newaxis]
-        for label in grid.labels:
-            label.tags["linearRegressions"] = f"{shown[0]}, {shown[1]}"
-            label.renew(f"linearRegression({label.name}, {shown[0]}, {shown[1]})")
-            label.consolidation_func, label.ints = "average", False
-    return made
+        grid.labels.all(consolidation_func="average", ints=False)
+    text = f"{shown[0]}, {shown[1]}"
+    return made.named("linearRegression", f", {text}", anew=True).tagged("linearRegressions", text)
 
 
 def _local(epoch: int, context: Context, given: Scalar) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -21,8 +21,9 @@ from ingestd.query.functions.registry import (
     optional,
 )
 from ingestd.query.functions.special import line
-from ingestd.query.functions.together import Places, common_tags, expressions, taken, wrapped, zipped
-from ingestd.query.grid import Grid, Label, SeriesList, concatenate, single
+from ingestd.query.functions.together import Places, common_tags, expressions, rows_of, wrapped, zipped
+from ingestd.query.grid import Grid, SeriesList, concatenate, single
+from ingestd.query.labels import Label, Labels, Tags
 from ingestd.query.limits import QueryError
 from ingestd.query.reduce import WHOLE, across, enough, known, percentile, reducer
 
@@ -116,7 +117,7 @@ def pow_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
     series = concatenate(series_lists)
     if not series:
         return SeriesList()
-    label = wrapped(call.context, f"powSeries({','.join(str(label.name) for label in series.labels)})")
+    label = wrapped(call.context, f"powSeries({','.join(map(str, series.names))})")
     start, end, step, matrix = zipped(call.context, series)
     values = matrix[0]
     for row in matrix[1:]:
@@ -142,7 +143,7 @@ def percentile_of_series(call: Invocation, series: SeriesList, n: float, interpo
         raise QueryError("The requested percent is required to be greater than 0")
     if not series:
         return SeriesList()
-    label = wrapped(call.context, f"percentileOfSeries({series.labels[0].path_expression},{n:g})")
+    label = wrapped(call.context, f"percentileOfSeries({series.labels.path_expressions[0]},{n:g})")
     start, end, step, matrix = zipped(call.context, series)
     return single(label, start, end, step, percentile(matrix.T, n, interpolate))
 
@@ -178,14 +179,34 @@ def agg_func(name: str) -> str:
     return func
 
 
-def aggregated_label(labels: list[Label], func: str, factor: float) -> Label:
+def aggregated_label(labels: Labels, func: str, factor: float) -> Label:
     """The label of the series that ``func`` makes of series with these labels."""
     name = f"{func}Series({expressions(labels)})"
-    tags = common_tags(labels)
-    tags.setdefault("name", name)
-    tags["aggregatedBy"] = func
-    ints = func == "count" or (func in WHOLE and all(label.ints for label in labels))
-    return Label(name, name, tags, x_files_factor=factor, ints=ints)
+    ints = func == "count" or (func in WHOLE and all(labels.ints))
+    return Label(name, name, _aggregated_tags(labels.tags, name, func), x_files_factor=factor, ints=ints)
+
+
+def aggregated_labels(labels: Labels, groups: Sequence[Places], func: str, factor: float) -> Labels:
+    """Such labels of the series that ``func`` makes of each group of rows."""
+    texts, tags, ints = labels.path_expressions, list(labels.tags), labels.ints
+    whole, counts = func in WHOLE, func == "count"
+    names, made_tags, made_ints = [], [], []
+    for group in groups:
+        rows = group.tolist()
+        name = f"{func}Series({','.join(dict.fromkeys([texts[row] for row in rows]))})"
+        names.append(name)
+        made_tags.append(_aggregated_tags([tags[row] for row in rows], name, func))
+        made_ints.append(counts or (whole and all(ints[row] for row in rows)))
+    made = Labels.called(names, factor, Tags(made_tags))
+    made.ints = made_ints
+    return made
+
+
+def _aggregated_tags(tags: Iterable[dict[str, str]], name: str, func: str) -> dict[str, str]:
+    made = common_tags(tags)
+    made.setdefault("name", name)
+    made["aggregatedBy"] = func
+    return made
 
 
 def aggregated_groups(
@@ -212,7 +233,7 @@ def aggregated_groups(
         context.charge(len(chosen), grid.values.shape[1])
         rows = np.searchsorted(grid.places, np.concatenate([groups[number] for number in chosen]))
         values = reduced_groups(grid.values, rows, np.array([len(groups[number]) for number in chosen]), func, factor)
-        made = [aggregated_label([labels[at] for at in groups[number].tolist()], func, factor) for number in chosen]
+        made = aggregated_labels(labels, [groups[number] for number in chosen], func, factor)
         window = grid.start, grid.end - (grid.end - grid.start) % grid.step, grid.step
         out.append(SeriesList([Grid(*window, values, made, np.arange(len(chosen)))]))
         order.append(np.array(chosen))
@@ -248,7 +269,7 @@ def reduced_groups(values: Values, rows: Places, sizes: Places, func: str, x_fil
         if len(groups) < FEW:
             for number in groups.tolist():
                 chosen = rows[firsts[number] : firsts[number] + size]
-                out[number] = across(taken(values, chosen), func, x_files_factor)
+                out[number] = across(rows_of(values, chosen), func, x_files_factor)
             continue
         piece = max(PIECE // max(size * points, 1), 1)
         for at in range(0, len(groups), piece):

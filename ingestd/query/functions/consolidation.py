@@ -14,8 +14,8 @@ MANNERS: Final = ("sum", "average", "avg_zero", "max", "min", "first", "last", "
 @function("consolidateBy", group="Special", params=(SERIES, Param("consolidationFunc", STRING, options=MANNERS)))
 def consolidate_by(call: Invocation, series: SeriesList, consolidation_func: str) -> SeriesList:
     """Says how points are made fewer. An unknown manner is refused only where that happens."""
-    for label in series.labels:
-        label.consolidation_func = str(consolidation_func)
+    for grid in series.grids:
+        grid.labels.all(consolidation_func=str(consolidation_func))
     return series.named("consolidateBy", f',"{consolidation_func}"', consolidation_func)
 
 
@@ -32,7 +32,6 @@ def set_x_files_factor(call: Invocation, series: SeriesList, x_files_factor: flo
     As in graphite-web it is the request's from now on, for functions around this one and targets behind it.
     """
     call.context.x_files_factor = x_files_factor
-    for label in series.labels:
-        label.x_files_factor = x_files_factor
-        label.tags["xFilesFactor"] = str(x_files_factor)
-    return series
+    for grid in series.grids:
+        grid.labels.all(x_files_factor=x_files_factor)
+    return series.tagged("xFilesFactor", x_files_factor)

@@ -61,8 +61,8 @@ def changed(call: Invocation, series: SeriesList) -> SeriesList:
         out[:, 1:] = (last[:, :-1] >= 0) & ~np.isnan(values[:, 1:]) & (values[:, 1:] != earlier)
         return out
 
-    for label in series.labels:
-        label.ints = True
+    for grid in series.grids:
+        grid.labels.all(ints=True)
     return series.named("changed").map(change)
 
 

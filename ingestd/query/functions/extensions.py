@@ -28,8 +28,9 @@ from ingestd.query.functions.registry import (
     function,
     optional,
 )
-from ingestd.query.functions.together import in_pairs, wrapped, zipped
+from ingestd.query.functions.together import in_pairs, zipped
 from ingestd.query.grid import Grid, SeriesList, concatenate
+from ingestd.query.labels import Labels, taken
 from ingestd.query.limits import QueryError
 from ingestd.query.reduce import enough
 
@@ -70,11 +71,10 @@ def pow_series_lists(call: Invocation, firsts: SeriesList, seconds: SeriesList) 
         raise QueryError("powSeriesLists: both lists must have equal length")
     places = np.arange(len(firsts))
     both = concatenate((firsts, seconds))
-    labels = both.labels
+    called = [f"powSeries({one},{other})" for one, other in zip(firsts.names, seconds.names, strict=True)]
     grids = []
     for pairs in in_pairs(call.context, both, places, places + len(firsts)):
-        names = [(labels[at].name, labels[at + len(firsts)].name) for at in pairs.at.tolist()]
-        made = [wrapped(call.context, f"powSeries({one},{other})") for one, other in names]
+        made = Labels.called(taken(called, pairs.at.tolist()), call.context.x_files_factor)
         grids.append(Grid(pairs.start, pairs.end, pairs.step, power(pairs.first, pairs.second), made, pairs.at))
     return SeriesList(grids)
 
@@ -134,11 +134,11 @@ def integral_with_reset(call: Invocation, series: SeriesList, resetting: SeriesL
     if len(resetting) != 1:
         raise QueryError(f"integralWithReset: the resetting series must be one, not {len(resetting)}")
     (other,) = resetting.grids
-    name = other.labels[0].name
+    name = other.labels.names[0]
     resets = (other.values[0] != 0) & ~np.isnan(other.values[0])
     for grid in series.grids:
         if (grid.start, grid.step, grid.values.shape[1]) != (other.start, other.step, len(resets)):
-            raise QueryError(f"integralWithReset: {grid.labels[0].name} has other times than {name}")
+            raise QueryError(f"integralWithReset: {grid.labels.names[0]} has other times than {name}")
         call.context.charge(*grid.values.shape)
         empty = np.isnan(grid.values)
         steps = np.where(empty | resets, 0.0, grid.values)
@@ -181,11 +181,10 @@ def heat_map(call: Invocation, series: SeriesList) -> SeriesList:
     columns = np.flatnonzero(~np.isnan(values).any(axis=0))[:WEIGHED]
     order = np.argsort(values[:, columns].sum(axis=1), kind="stable")
     call.context.charge(*values.shape)
-    labels = [series.labels[place] for place in order.tolist()]
-    names = [label.name for label in labels]
-    for label, name in zip(labels[1:], names, strict=False):
-        label.renew(f"heatMap({label.name},{name})")
-    return SeriesList([Grid(start, end, step, np.diff(values[order], axis=0), labels[1:], np.arange(len(names) - 1))])
+    names = taken(series.names, order.tolist())
+    labels = series.labels.take(order[1:].tolist())
+    labels.renew([f"heatMap({name},{before})" for name, before in zip(names[1:], names, strict=False)])
+    return SeriesList([Grid(start, end, step, np.diff(values[order], axis=0), labels, np.arange(len(labels)))])
 
 
 @function("lowPass", "lpf", group="Transform", params=(SERIES, Param("cutPercent", FLOAT)), extension=True)
@@ -210,14 +209,15 @@ def alias_by_base64(call: Invocation, series: SeriesList, node: int | None) -> S
 
     What is no base 64 stays as it is.
     """
-    for label in series.labels:
-        if node is None:
-            label.name = _decoded(str(label.name))
-        else:
-            nodes = label.tags.get("name", str(label.name)).split(".")
-            if 1 <= node <= len(nodes) and (text := _decoded(nodes[node - 1])) != nodes[node - 1]:
-                label.name = ".".join([*nodes[: node - 1], text, *nodes[node:]])
-    return series
+    if node is None:
+        return series.shown([_decoded(str(name)) for name in series.names])
+    names = []
+    for name, tags in zip(series.names, series.labels.tags, strict=True):
+        nodes = tags.get("name", str(name)).split(".")
+        text = _decoded(nodes[node - 1]) if 1 <= node <= len(nodes) else ""
+        changed = 1 <= node <= len(nodes) and text != nodes[node - 1]
+        names.append(".".join([*nodes[: node - 1], text, *nodes[node:]]) if changed else name)
+    return series.shown(names)
 
 
 def _decoded(text: str) -> str:

@@ -58,7 +58,11 @@ def own_percentile(call: Invocation, grid: Grid, n: float) -> Values:
         return np.full((len(values), 1), np.nan)
     count = known(values)
     beyond = np.ceil(n / 100 * (count + 1)) > count + 1
-    for label, some in zip(grid.labels, ((count > 0) & ~beyond).tolist(), strict=True):
-        if some:
-            label.tags["nPercentile"] = str(n)
+    some = (count > 0) & ~beyond
+    labels, text = grid.labels, str(n)
+    labels.tags = (
+        labels.tags.also("nPercentile", text)
+        if some.all()
+        else labels.tags.each("nPercentile", [text if each else None for each in some.tolist()])
+    )
     return np.where(beyond, np.nan, percentile(values, n))[:, np.newaxis]

@@ -214,8 +214,10 @@ def remove_empty_series(call: Invocation, series: SeriesList, x_files_factor: fl
 def unique(call: Invocation, *series_lists: SeriesList) -> SeriesList:
     """The series of all lists, the first of each name."""
     series = concatenate(series_lists)
-    first = {label.name: place for place, label in reversed(list(enumerate(series.labels)))}
-    return series.pick(np.array(sorted(first.values()), np.intp))
+    first: dict[str, int] = {}
+    for place, name in enumerate(series.names):
+        first.setdefault(name, place)
+    return series if len(first) == len(series) else series.pick(np.array(list(first.values()), np.intp))
 
 
 @function("grep", group="Filter Series", params=(SERIES, Param("pattern", STRING)))
@@ -248,14 +250,13 @@ def use_series_above(call: Invocation, series: SeriesList, value: float, search:
     if not some:
         return some
     context = call.context
-    names = ",".join(substitute(str(label.name)) for label in some.labels)
+    names = ",".join(substitute(str(name)) for name in some.names)
     return context.evaluate(context, parse(f"group({names})", context.limits))
 
 
 def found(series: SeriesList, pattern: str) -> NDArray[np.bool_]:
     """In which names the regular expression is found: bool[series]. Raises :class:`QueryError`."""
-    names = [str(label.name) for label in series.labels]
-    return np.array(Search(str(pattern)).within(names), np.bool_)
+    return np.array(Search(str(pattern)).within(list(map(str, series.names))), np.bool_)
 
 
 def chosen(series: SeriesList, keep: NDArray[np.bool_]) -> SeriesList:

@@ -24,7 +24,8 @@ from ingestd.query.attime import parse_offset
 from ingestd.query.context import Context, Invocation
 from ingestd.query.functions.moving import recurrence
 from ingestd.query.functions.registry import INTEGER, INTERVAL, SERIES, function, optional
-from ingestd.query.grid import Grid, Label, SeriesList
+from ingestd.query.grid import Grid, SeriesList
+from ingestd.query.labels import Labels, Tags
 from ingestd.query.limits import QueryError
 
 ALPHA: Final = 0.1
@@ -98,19 +99,16 @@ def _analysed(call: Invocation, bootstrap: str, seasonality: str) -> tuple[Serie
         grid.values = grid.values[:, points:]
         deviations.append(deviation[:, points:])
         grid.start += seconds
-        for label in grid.labels:
-            label.tags |= {"holtWintersForecast": "1", "holtWintersDeviation": "1"}
-    return again, deviations
+    return again.tagged("holtWintersForecast", 1).tagged("holtWintersDeviation", 1), deviations
 
 
 @function("holtWintersForecast", group="Calculate", params=(SERIES, BOOTSTRAP, SEASON))
 def holt_winters_forecast(call: Invocation, series: SeriesList, bootstrap: str, seasonality: str) -> SeriesList:
     """The Holt-Winters forecast of each series, which begins to learn ``bootstrapInterval`` before the window."""
     again, _ = _analysed(call, bootstrap, seasonality)
-    for label in again.labels:
-        label.renew(f"holtWintersForecast({label.name})")
-        label.consolidation_func, label.ints = "average", False
-    return again
+    for grid in again.grids:
+        grid.labels.all(consolidation_func="average")
+    return again.named("holtWintersForecast", anew=True).floats()
 
 
 @function("holtWintersConfidenceBands", group="Calculate", params=(SERIES, DELTA, BOOTSTRAP, SEASON))
@@ -129,15 +127,19 @@ def _bands(call: Invocation, delta: int, bootstrap: str, seasonality: str) -> Se
         bands = np.stack((grid.values - width, grid.values + width), axis=1)
         grid.values = bands.reshape(2 * len(grid.labels), -1)
         grid.places = np.stack((2 * grid.places, 2 * grid.places + 1), axis=1).reshape(-1)
-        grid.labels = [_band(label, side) for label in grid.labels for side in ("Lower", "Upper")]
-    return again
+        grid.labels = _banded(grid.labels)
+    return again.tagged("holtWintersConfidenceUpper", 1).tagged("holtWintersConfidenceLower", 1)
 
 
-def _band(label: Label, side: str) -> Label:
-    tags = label.tags | {"holtWintersConfidenceUpper": "1", "holtWintersConfidenceLower": "1"}
-    return Label(
-        f"holtWintersConfidence{side}({label.name})", label.path_expression, tags, x_files_factor=label.x_files_factor
+def _banded(labels: Labels) -> Labels:
+    """Each of them twice: of the lower and of the upper band."""
+    twice = labels.take(np.repeat(np.arange(len(labels)), 2).tolist())
+    sides = ("Lower", "Upper") * len(labels)
+    made = Labels.called(
+        [f"holtWintersConfidence{side}({name})" for side, name in zip(sides, twice.names, strict=True)], 0.0, twice.tags
     )
+    made.path_expressions, made.x_files_factors = twice.path_expressions, twice.x_files_factors
+    return made
 
 
 @function("holtWintersAberration", group="Calculate", params=(SERIES, DELTA, BOOTSTRAP, SEASON))
@@ -151,24 +153,21 @@ def holt_winters_aberration(
     bands = _bands(call, delta, bootstrap, seasonality)
     rows = {}
     for band in bands.grids:
-        for row, label in enumerate(band.labels):
-            rows[label.name] = band, row
+        for row, name in enumerate(band.labels.names):
+            rows[name] = band, row
     for grid in series.grids:
         call.context.charge(len(grid.labels), 3 * grid.values.shape[1])
         limits = np.full((2, *grid.values.shape), np.nan)
-        for at, label in enumerate(grid.labels):
+        for at, name in enumerate(grid.labels.names):
             for limit, side in zip(limits, ("Lower", "Upper"), strict=True):
-                found = rows.get(f"holtWintersConfidence{side}({label.name})")
+                found = rows.get(f"holtWintersConfidence{side}({name})")
                 if found is not None:
                     limit[at] = _beside(grid, *found)
         x = grid.values
         beyond = np.where(x > limits[1], x - limits[1], np.where(x < limits[0], x - limits[0], 0.0))
         grid.values = beyond
-        for label in grid.labels:
-            label.tags["holtWintersAberration"] = "1"
-            label.renew(f"holtWintersAberration({label.name})")
-            label.consolidation_func, label.ints = "average", False
-    return series
+        grid.labels.all(consolidation_func="average")
+    return series.named("holtWintersAberration", tag=1, anew=True).floats()
 
 
 def _beside(grid: Grid, band: Grid, row: int) -> Values:
@@ -187,10 +186,9 @@ def holt_winters_confidence_area(
     bands = _bands(call, delta, bootstrap, seasonality)
     if len(bands) != 2:
         raise QueryError(f"holtWintersConfidenceArea takes one series, not {len(bands) // 2}")
-    name = f"areaBetween({bands.labels[1].path_expression})"
-    for label, invisible in zip(bands.labels, (True, False), strict=True):
-        label.become(name.replace("areaBetween", "holtWintersConfidenceArea"))
-        label.options = {**label.options, "stacked": True, **({"invisible": True} if invisible else {})}
-        label.tags.pop("areaBetween", None)
-        label.tags["holtWintersConfidenceArea"] = "1"
-    return bands
+    labels = bands.grids[0].labels
+    name = f"areaBetween({labels.path_expressions[1]})".replace("areaBetween", "holtWintersConfidenceArea")
+    labels.become([name, name])
+    labels.options = [{"stacked": True, "invisible": True}, {"stacked": True}]
+    labels.tags = Tags([{tag: text for tag, text in tags.items() if tag != "areaBetween"} for tags in labels.tags])
+    return bands.tagged("holtWintersConfidenceArea", 1)

@@ -11,7 +11,8 @@ from ingestd.points import Values
 from ingestd.query.context import Invocation
 from ingestd.query.functions.buckets import bucketed
 from ingestd.query.functions.registry import FLOAT, INT_OR_INF, SERIES, SERIES_LIST, function, optional
-from ingestd.query.grid import NO_OPTIONS, Grid, SeriesList
+from ingestd.query.grid import Grid, SeriesList
+from ingestd.query.labels import NO_OPTIONS
 from ingestd.query.reduce import reducer
 
 LIMIT = optional("limit", INT_OR_INF, float("inf"))
@@ -32,8 +33,8 @@ def interpolate(call: Invocation, series: SeriesList, limit: float) -> SeriesLis
 @function("isNonNull", group="Transform", params=(SERIES,))
 def is_non_null(call: Invocation, series: SeriesList) -> SeriesList:
     """1 where there is a value, 0 where there is none."""
-    for label in series.labels:
-        label.ints = True
+    for grid in series.grids:
+        grid.labels.all(ints=True)
     return series.named("isNonNull", tag=1).map(lambda values: (~np.isnan(values)).astype(np.float64))
 
 
@@ -52,8 +53,7 @@ def transform_null(call: Invocation, series: SeriesList, default: float, referen
     if reference:
         arguments += ",referenceSeries"
         known = anywhere(reference)
-        for label in series.labels:
-            label.tags["referenceSeries"] = "1"
+        series.tagged("referenceSeries", 1)
     series.named("transformNull", arguments, default)
     return series.map(lambda values: replaced(values, default, known))
 
@@ -97,7 +97,7 @@ def compress_periodic_gaps(call: Invocation, series: SeriesList) -> SeriesList:
             part = replace(
                 grid,
                 values=grid.values[rows],
-                labels=[grid.labels[row] for row in rows.tolist()],
+                labels=grid.labels.take(rows.tolist()),
                 places=grid.places[rows],
             )
             grids.append(_compressed(part, first, period) if period else part)
@@ -108,10 +108,8 @@ def _compressed(grid: Grid, first: int, period: int) -> Grid:
     interval = period * grid.step
     start = grid.start + first * grid.step
     buckets = max(-(-(grid.end - start) // interval), 0)
-    factors = np.array([[label.x_files_factor] for label in grid.labels])
-    values = bucketed(grid, interval, start, buckets, reducer("last"), factors)
-    for label in grid.labels:
-        label.options = NO_OPTIONS
+    values = bucketed(grid, interval, start, buckets, reducer("last"), grid.labels.factors)
+    grid.labels.options = [NO_OPTIONS] * len(grid.labels)
     return replace(grid, start=start, end=start + interval * (buckets - 1), step=interval, values=values)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from ingestd.points import Values
 from ingestd.query.attime import MAX_OFFSET
-from ingestd.query.context import Invocation, name_tags
+from ingestd.query.context import Invocation
 from ingestd.query.functions.registry import INTEGER, NUMBER, STRING, Param, function, optional
-from ingestd.query.grid import EventReader, Label, SeriesList, single
+from ingestd.query.grid import EventReader, SeriesList, single
+from ingestd.query.labels import Label, name_tags
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from ingestd.points import Values
 from ingestd.query.attime import parse_time
-from ingestd.query.context import Invocation, name_tags
+from ingestd.query.context import Invocation
 from ingestd.query.functions.registry import DATE, FLOAT, NUMBER, SERIES, SERIES_LIST, STRING, Param, function, optional
 from ingestd.query.functions.special import constant_line
-from ingestd.query.grid import Grid, Label, Option, SeriesList, single
+from ingestd.query.grid import Grid, SeriesList, single
+from ingestd.query.labels import Label, Option, Tags, name_tags
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
 
@@ -57,16 +58,17 @@ def second_y_axis(call: Invocation, series: SeriesList) -> SeriesList:
 @function("areaBetween", group="Graph", params=(SERIES,))
 def area_between(call: Invocation, series: SeriesList) -> SeriesList:
     """Draws the area between two series, the first of which is the lower one."""
-    labels = series.labels
-    if len(labels) != 2:
+    if len(series) != 2:
         raise QueryError("areaBetween series argument must reference *exactly* 2 series")
-    lower, upper = labels
-    lower.options = {**lower.options, "stacked": True, "invisible": True}
-    upper.options = {**upper.options, "stacked": True}
-    upper.tags["areaBetween"] = "1"
-    lower.tags = dict(upper.tags)
-    lower.name = upper.name = f"areaBetween({upper.path_expression})"
-    return series
+    upper = series.labels[1]
+    tags = {**upper.tags, "areaBetween": "1"}
+    lowest = series.first
+    for grid in series.grids:
+        grid.labels.draw(stacked=True)
+        grid.labels.tags = Tags([tags] * len(grid.labels))
+    options = lowest.labels.options
+    lowest.labels.options = [{**options[0], "invisible": True}, *options[1:]]
+    return series.shown([f"areaBetween({upper.path_expression})"] * 2)
 
 
 @function(
@@ -93,10 +95,10 @@ def stacked(call: Invocation, series: SeriesList, stack: Scalar) -> SeriesList:
     stacks[name] = heights[-1]
     for grid in grids:
         grid.values = piled(grid, heights)
-        for label in grid.labels:
-            if name == DEFAULT_STACK:
-                label.tags["stacked"] = name
-            label.renew(f"stacked({label.name})" if name == DEFAULT_STACK else label.name)
+        default = name == DEFAULT_STACK
+        grid.labels.renew(grid.labels.wrapped("stacked") if default else grid.labels.names)
+        if default:
+            grid.labels.tag("stacked", name)
     return drawn(series, stacked=True)
 
 
@@ -113,7 +115,7 @@ def threshold(call: Invocation, value: float, label: Scalar, color: Scalar) -> S
     """A horizontal line at ``value``."""
     series = constant_line(call, value)
     if label:
-        series.labels[0].name = cast(str, label)
+        series.shown([cast(str, label)])
     return drawn(series, color=str(color)) if color else series
 
 
@@ -128,7 +130,7 @@ def vertical_line(call: Invocation, ts: Scalar, label: Scalar, color: Scalar) ->
         where = "before start" if at < context.start else "after end"
         raise QueryError(f"verticalLine(): timestamp {at} exists {where} of range")
     text = str(label)
-    # What is no text is printed as it is, and nothing as null: see Label.name.
+    # What is no text is printed as it is, and nothing as null: see Labels.names.
     line = Label(cast(str, label), text, name_tags(text), x_files_factor=context.x_files_factor)
     series = drawn(single(line, at, at, 1, np.ones(2)), drawAsInfinite=True)
     return drawn(series, color=str(color)) if color else series
@@ -136,14 +138,13 @@ def vertical_line(call: Invocation, ts: Scalar, label: Scalar, color: Scalar) ->
 
 def drawn(series: SeriesList, **options: Option) -> SeriesList:
     """The series with these options besides those they have."""
-    for label in series.labels:
-        label.options = {**label.options, **options}
+    for grid in series.grids:
+        grid.labels.draw(**options)
     return series
 
 
 def called(series: SeriesList, function: str, arguments: str = "", tag: object = 1) -> SeriesList:
     """The series shown as ``function(name...)`` with that tag; an enclosing function still prints what it did."""
-    for label in series.labels:
-        label.tags[function] = str(tag)
-        label.name = f"{function}({label.name}{arguments})"
-    return series
+    for grid in series.grids:
+        grid.labels.names = grid.labels.wrapped(function, arguments)
+    return series.tagged(function, tag)

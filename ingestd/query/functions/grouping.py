@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 
-from ingestd.query.context import Invocation, path_tags
-from ingestd.query.functions.alias import node_name
+from ingestd.query.context import Invocation
+from ingestd.query.functions.alias import node_names
 from ingestd.query.functions.combine import aggregated_groups
 from ingestd.query.functions.ratios import quotients
 from ingestd.query.functions.registry import (
@@ -28,6 +27,7 @@ from ingestd.query.functions.registry import (
 )
 from ingestd.query.functions.together import Places, in_groups
 from ingestd.query.grid import SeriesList, concatenate
+from ingestd.query.labels import Tags
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
 
@@ -53,15 +53,11 @@ def called(call: Invocation, series: SeriesList, callback: str, groups: dict[str
     """
     if callback in PLAIN or callback not in FUNCTIONS:
         made = aggregated_groups(call, series, PLAIN.get(callback, callback), list(groups.values()))
-        for label, key in zip(made.labels, groups, strict=True):
-            label.name = key
-        return made
+        return made.shown(list(groups))
     out = []
     for key, places in groups.items():
         made = _call(call, callback, series.pick(places))
-        for label in made.labels:
-            label.name = key
-        out.append(made)
+        out.append(made.shown([key] * len(made)))
     return concatenate(out)
 
 
@@ -73,12 +69,6 @@ def _call(call: Invocation, name: str, *args: SeriesList) -> SeriesList:
     return made.pick(np.zeros(1, np.intp)) if made else made
 
 
-def keys_of(call: Invocation, series: SeriesList, nodes: tuple[Scalar, ...]) -> Iterable[str]:
-    """What groups the series: nodes of their names' first paths, and values of tags."""
-    limits = call.context.limits
-    return (node_name(label, nodes, limits) for label in series.labels)
-
-
 @function(
     "groupByNode",
     group="Combine",
@@ -86,7 +76,7 @@ def keys_of(call: Invocation, series: SeriesList, nodes: tuple[Scalar, ...]) -> 
 )
 def group_by_node(call: Invocation, series: SeriesList, node: Scalar, callback: str) -> SeriesList:
     """One series for each value of a node of the names, or of a tag: what ``callback`` makes of those that have it."""
-    return called(call, series, callback, in_groups(keys_of(call, series, (node,))))
+    return called(call, series, callback, in_groups(node_names(series, (node,), call.context.limits)))
 
 
 @function(
@@ -96,7 +86,7 @@ def group_by_node(call: Invocation, series: SeriesList, node: Scalar, callback: 
 )
 def group_by_nodes(call: Invocation, series: SeriesList, callback: str, *nodes: Scalar) -> SeriesList:
     """As groupByNode, for each combination of several nodes or tags."""
-    return called(call, series, callback, in_groups(keys_of(call, series, nodes)))
+    return called(call, series, callback, in_groups(node_names(series, nodes, call.context.limits)))
 
 
 @function(
@@ -113,26 +103,31 @@ def group_by_tags(call: Invocation, series: SeriesList, callback: str, *tags: Sc
     if not tags:
         raise QueryError("groupByTags(): no tags specified")
     wanted = [str(tag) for tag in tags if tag != "name"]
-    labels = series.labels
-    names = [label.tags.get("name", "") for label in labels]
+    tags_of = list(series.labels.tags)
+    names = [each.get("name", "") for each in tags_of]
     if len(wanted) == len(tags) and any(name != names[0] for name in names):
-        names = [callback] * len(labels)
-    keys = []
-    for label, name in zip(labels, names, strict=True):
-        keys.append(";".join([name, *sorted(f"{tag}={label.tags.get(tag, '')}" for tag in wanted)]))
+        names = [callback] * len(names)
+    keys = [
+        ";".join([name, *sorted(f"{tag}={each.get(tag, '')}" for tag in wanted)])
+        for name, each in zip(names, tags_of, strict=True)
+    ]
     made = called(call, series, callback, in_groups(keys))
-    for label in made.labels:
-        label.path_expression = label.name
-        name, *pairs = label.name.split(";")
-        label.tags = path_tags(";".join([name, *(pair for pair in pairs if not pair.endswith("="))]))
+    for grid in made.grids:
+        grid.labels.become(grid.labels.names)
+        grid.labels.tags = Tags([_without_empty(name) for name in grid.labels.names])
     return made
+
+
+def _without_empty(path: str) -> str:
+    """A tagged path without the tags that have no value."""
+    name, *pairs = path.split(";")
+    return ";".join([name, *(pair for pair in pairs if not pair.endswith("="))])
 
 
 def _without_positions(series: SeriesList, positions: tuple[int, ...]) -> dict[str, Places]:
     dropped = set(positions)
     return in_groups(
-        ".".join([node for at, node in enumerate(str(label.name).split(".")) if at not in dropped])
-        for label in series.labels
+        ".".join([node for at, node in enumerate(str(name).split(".")) if at not in dropped]) for name in series.names
     )
 
 
@@ -144,10 +139,7 @@ def _without_positions(series: SeriesList, positions: tuple[int, ...]) -> dict[s
 def aggregate_with_wildcards(call: Invocation, series: SeriesList, func: str, *positions: int) -> SeriesList:
     """One series for all whose names agree when the nodes at these positions are left out: ``func`` of those."""
     groups = _without_positions(series, positions)
-    made = aggregated_groups(call, series, func, list(groups.values()))
-    for label, key in zip(made.labels, groups, strict=True):
-        label.name = key
-    return made
+    return aggregated_groups(call, series, func, list(groups.values())).shown(list(groups))
 
 
 @function("sumSeriesWithWildcards", group="Combine", params=(SERIES, POSITIONS), aggregator=True)
@@ -171,7 +163,7 @@ def multiply_series_with_wildcards(call: Invocation, series: SeriesList, *positi
 @function("mapSeries", "map", group="Combine", params=(SERIES, Param("mapNodes", NODE_OR_TAG, multiple=True)))
 def map_series(call: Invocation, series: SeriesList, *nodes: Scalar) -> SeriesList:
     """The series with those that agree in these nodes or tags side by side, for reduceSeries."""
-    groups = in_groups(keys_of(call, series, nodes))
+    groups = in_groups(node_names(series, nodes, call.context.limits))
     return series.pick(np.concatenate(list(groups.values()))) if groups else series
 
 
@@ -194,10 +186,10 @@ def reduce_series(call: Invocation, series: SeriesList, callback: str, node: int
     """
     groups: dict[str, dict[int, int]] = {}
     order = {matcher: at for at, matcher in reversed(list(enumerate(matchers)))}
-    for place, label in enumerate(series.labels):
-        nodes = str(label.name).split(".")
+    for place, name in enumerate(series.names):
+        nodes = str(name).split(".")
         if not -len(nodes) <= node < len(nodes):
-            raise QueryError(f"reduceSeries: {label.name} has no node {node}")
+            raise QueryError(f"reduceSeries: {name} has no node {node}")
         if nodes[node] in order:
             key = f"{'.'.join(nodes[:node])}.reduce.{callback}"
             groups.setdefault(key, {})[order[nodes[node]]] = place
@@ -218,16 +210,12 @@ def _reduced(
         made = quotients(
             call, series, pairs[0], pairs[1], "divideSeries" if callback == "divideSeries" else "asPercent"
         )
-        for label, key in zip(made.labels, groups, strict=True):
-            label.name = key
-        return made
+        return made.shown(list(groups))
     out = []
     for key, each in groups.items():
         args = [series.pick(np.array([each[at]] if at in each else [], np.intp)) for at in range(arguments)]
         result = _call(call, callback, *args)
-        for label in result.labels:
-            label.name = key
-        out.append(result)
+        out.append(result.shown([key] * len(result)))
     return concatenate(out)
 
 
@@ -247,12 +235,12 @@ def apply_by_node(call: Invocation, series: SeriesList, node: int, template: str
         return series
     last = next(grid for grid in series.grids if grid.places[-1] == len(series) - 1)
     out = []
-    for prefix in sorted({".".join(str(label.name).split(".")[: node + 1]) for label in series.labels}):
+    for prefix in sorted({".".join(str(name).split(".")[: node + 1]) for name in series.names}):
         made = call.context.evaluate_text(template.replace("%", prefix))
-        for label in made.labels:
-            label.name = str(new_name).replace("%", prefix) if new_name else label.name
-            label.path_expression = prefix
+        if new_name:
+            made.shown([str(new_name).replace("%", prefix)] * len(made))
         for grid in made.grids:
+            grid.labels.path_expressions = [prefix] * len(grid.labels)
             grid.start, grid.end = last.start, last.end
         out.append(made)
     return concatenate(out)

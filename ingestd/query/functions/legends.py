@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from ingestd.query.context import Invocation
+from ingestd.query.functions.alias import nodes_of
 from ingestd.query.functions.registry import NUMBER, SERIES, STRING, ParamType, function, optional
 from ingestd.query.grid import SeriesList
 from ingestd.query.limits import QueryError
@@ -29,12 +30,7 @@ def substr(call: Invocation, series: SeriesList, start: float, stop: float) -> S
     if not math.isfinite(start) or not math.isfinite(stop):
         raise QueryError("substr: a node's number is finite")
     nodes = slice(int(start), int(stop) or None)
-    for label in series.labels:
-        name = str(label.name)
-        end = name.find(")")
-        inner = name[name.rfind("(") + 1 : end if end >= 0 else None]
-        label.name = ".".join(inner.split(".")[nodes]).partition(",")[0]
-    return series
+    return series.shown([".".join(nodes_of(str(name))[nodes]).partition(",")[0] for name in series.names])
 
 
 @function(
@@ -56,14 +52,14 @@ def cacti_style(call: Invocation, series: SeriesList, system: Scalar, units: Sca
         max(len(show(float(int(value) if np.isfinite(value) and value else 3))) for value in column) + 3
         for column in columns
     ]
-    labels = series.labels
-    longest = max(len(str(label.name)) for label in labels)
-    for label, last, largest, smallest in zip(labels, *texts, strict=True):
-        label.name = (
-            f"{label.name!s:<{longest}} Current:{last:<{widths[0]}} Max:{largest:<{widths[1]}} "
-            f"Min:{smallest:<{widths[2]}} "
-        )
-    return series
+    names = series.names
+    longest = max(len(str(name)) for name in names)
+    return series.shown(
+        [
+            f"{name!s:<{longest}} Current:{last:<{widths[0]}} Max:{largest:<{widths[1]}} Min:{smallest:<{widths[2]}} "
+            for name, last, largest, smallest in zip(names, *texts, strict=True)
+        ]
+    )
 
 
 def _formatter(system: str | None, units: str) -> Callable[[float], str]:

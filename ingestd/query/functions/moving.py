@@ -122,15 +122,10 @@ def moving(call: Invocation, series: SeriesList, size: Scalar, func: str, x_file
     again = call.series_again(call.context.start - window.seconds, call.context.until)
     reducer(func)
     for grid in again.grids:
-        factors = np.array([[label.x_files_factor] for label in grid.labels])
-        factor = factors if x_files_factor is None else x_files_factor
+        factor = grid.labels.factors if x_files_factor is None else x_files_factor
         grid.values = moved(call.context, grid.values, window.of(grid.step), factor, func)
         grid.start += window.seconds
-        for label in grid.labels:
-            label.tags[name] = str(size)
-            label.renew(f"{name}({label.name},{window.text})")
-            label.ints = False
-    return again
+    return again.named(name, f",{window.text}", size, anew=True).floats()
 
 
 def moved(context: Context, values: Values, size: int, x_files_factor: float | Values, func: str) -> Values:
@@ -303,11 +298,7 @@ def exponential_moving_average(call: Invocation, series: SeriesList, size: Scala
         averages[~there] = np.nan
         grid.values = rounded(np.concatenate((seeds[:, np.newaxis], averages), axis=1), 6)
         grid.start += window.seconds
-        for label in grid.labels:
-            label.tags["exponentialMovingAverage"] = str(size)
-            label.renew(f"exponentialMovingAverage({label.name},{window.text})")
-            label.ints = False
-    return again
+    return again.named("exponentialMovingAverage", f",{window.text}", size, anew=True).floats()
 
 
 def _constant(window: int) -> float:

@@ -60,9 +60,7 @@ VERSION: Final = re.compile(r"([0-9]{1,18})_([0-9]{1,18})")
 def slo(call: Invocation, series: SeriesList, interval: str, method: Scalar, value: float) -> SeriesList:
     """The part of the values in each interval that are above, or below, ``value``; none where there is no value."""
     made, _ = _met(call, series, interval, method, value)
-    for label in made.labels:
-        label.renew(f"slo({label.name}, {interval}, {method}, {value:g})")
-    return made
+    return made.named("slo", f", {interval}, {method}, {value:g}", anew=True)
 
 
 @function(
@@ -81,9 +79,7 @@ def slo_error_budget(
     made, seconds = _met(call, series, interval, method, value)
     for grid, each in zip(made.grids, seconds, strict=True):
         grid.values = (grid.values - objective) * each
-    for label in made.labels:
-        label.renew(f"sloErrorBudget({label.name}, {interval}, {method}, {value:g}, {objective:g})")
-    return made
+    return made.named("sloErrorBudget", f", {interval}, {method}, {value:g}, {objective:g}", anew=True)
 
 
 def _met(
@@ -145,10 +141,10 @@ def baseline_aberration(
     """Each series over its baseline: 1.1 where it is a tenth above; 0 where the baseline is."""
     made = _medians(call, unit, range(start, end), max_absent, min_average)
     now = {each.name: each.values for each in series.series()}
-    made = made.pick(np.array([at for at, label in enumerate(made.labels) if label.name in now], np.intp))
+    made = made.pick(np.array([at for at, name in enumerate(made.names) if name in now], np.intp))
     for grid in made.grids:
         width = grid.values.shape[1]
-        present = np.concatenate([padded(now[label.name][np.newaxis], width)[:, :width] for label in grid.labels])
+        present = np.concatenate([padded(now[name][np.newaxis], width)[:, :width] for name in grid.labels.names])
         grid.values = np.where(grid.values == 0, present * 0.0, present / grid.values)
     return made.named("baselineAberration", anew=True)
 
@@ -168,12 +164,12 @@ def _medians(
                 grid.start, grid.end = grid.start - shift * seconds, grid.end - shift * seconds
     every = concatenate(copies)
     rows = [each.values for each in every.series()]
-    groups = in_groups(str(label.name) for label in every.labels)
+    groups = in_groups(map(str, every.names))
     made = every.pick(np.array([places[0] for places in groups.values()], np.intp))
     keep = np.ones(len(made), np.bool_)
     for grid in made.grids:
         width = grid.values.shape[1]
-        members = [groups[str(label.name)].tolist() for label in grid.labels]
+        members = [groups[str(name)].tolist() for name in grid.labels.names]
         deep = max(map(len, members))
         context.charge(len(members) * deep, width)
         cube = np.full((len(members), deep, width), np.nan)
@@ -208,8 +204,8 @@ def time_shift_by_metric(call: Invocation, series: SeriesList, marks: SeriesList
     (step, _), *_ = shapes
     offsets = _offsets(marks, step)
     made: dict[int, list[int]] = {}
-    for place, label in enumerate(series.labels):
-        nodes = label.tags.get("name", str(label.name)).split(".")
+    for place, (name, tags) in enumerate(zip(series.names, series.labels.tags, strict=True)):
+        nodes = tags.get("name", str(name)).split(".")
         version = nodes[rank] if -len(nodes) <= rank < len(nodes) else None
         if version is not None:
             found = offsets.get(version, next((each for key, each in offsets.items() if key.startswith(version)), None))

@@ -8,8 +8,8 @@ import numpy as np
 
 from ingestd.points import Values
 from ingestd.query.context import Invocation
-from ingestd.query.functions.alias import node_name
-from ingestd.query.functions.combine import agg_func, aggregated, aggregated_groups, aggregated_label
+from ingestd.query.functions.alias import node_names
+from ingestd.query.functions.combine import agg_func, aggregated, aggregated_groups, aggregated_labels
 from ingestd.query.functions.registry import (
     AGG_FUNC,
     ANY,
@@ -30,10 +30,10 @@ from ingestd.query.functions.together import (
     in_pairs,
     padded,
     stepped,
-    wrapped,
     zipped,
 )
-from ingestd.query.grid import Grid, Label, SeriesList, concatenate
+from ingestd.query.grid import Grid, SeriesList, concatenate
+from ingestd.query.labels import Labels, taken
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
 from ingestd.query.reduce import across, enough, known, reducer
@@ -98,15 +98,13 @@ def _paired(
     count = len(firsts)
     both = concatenate((firsts, seconds))
     labels = both.labels
+    names = labels.names
     grids = []
     for pairs in in_pairs(call.context, both, _places(count), _places(count) + count):
         stack = np.moveaxis(np.stack((pairs.first, pairs.second)), 0, -1)
         values = np.where(enough(known(stack), 2, factor), reducer(func)(stack, 2), np.nan)
-        made = []
-        for at in pairs.at.tolist():
-            label = aggregated_label([labels[at], labels[at + count]], func, factor)
-            label.name = f"{func}Series({labels[at].name},{labels[at + count].name})"
-            made.append(label)
+        made = aggregated_labels(labels, [np.array((at, at + count)) for at in pairs.at.tolist()], func, factor)
+        made.names = [f"{func}Series({names[at]},{names[at + count]})" for at in pairs.at.tolist()]
         grids.append(Grid(pairs.start, pairs.end, pairs.step, values, made, pairs.at))
     return SeriesList(grids)
 
@@ -116,14 +114,14 @@ def _paired(
 
 def quotients(call: Invocation, series: SeriesList, dividends: Places, divisors: Places, name: str) -> SeriesList:
     """``series[dividends[i]] / series[divisors[i]]``, each pair at its own common step, named ``name(one,other)``."""
-    labels = series.labels
+    names = series.names
+    called = [
+        f"{name}({names[one]},{names[two]})" for one, two in zip(dividends.tolist(), divisors.tolist(), strict=True)
+    ]
     scale = 100.0 if name == "asPercent" else 1.0
     grids = []
     for pairs in in_pairs(call.context, series, dividends, divisors):
-        made = [
-            wrapped(call.context, f"{name}({labels[dividends[at]].name},{labels[divisors[at]].name})")
-            for at in pairs.at.tolist()
-        ]
+        made = Labels.called(taken(called, pairs.at.tolist()), call.context.x_files_factor)
         values = ratio(pairs.first, pairs.second) * scale
         grids.append(Grid(pairs.start, pairs.end, pairs.step, values, made, pairs.at))
     return SeriesList(grids)
@@ -137,9 +135,7 @@ def quotients(call: Invocation, series: SeriesList, dividends: Places, divisors:
 def divide_series(call: Invocation, dividends: SeriesList, divisor: SeriesList) -> SeriesList:
     """Each series of the list divided by the one series; without that one all are none, and say MISSING."""
     if not divisor:
-        for label in dividends.labels:
-            label.become(f"divideSeries({label.name},MISSING)")
-        return dividends.map(lambda values: np.full_like(values, np.nan))
+        return dividends.named("divideSeries", ",MISSING").map(lambda values: np.full_like(values, np.nan))
     if len(divisor) > 1:
         raise QueryError(f"divideSeries second argument must reference exactly 1 series (got {len(divisor)})")
     count = len(dividends)
@@ -193,15 +189,15 @@ def as_percent(call: Invocation, series: SeriesList, total: Argument, *nodes: Sc
                 "the same number of series as the first argument"
             )
         step = common_window([*series.grids, *total.grids])[2]
-        return _of_one(call, series, [series, total], stepped(total.grids[0], step)[0], total.labels[0].name)
+        return _of_one(call, series, [series, total], stepped(total.grids[0], step)[0], total.names[0])
     if isinstance(total, str):
         raise QueryError(f"asPercent: the total {total!r} is no number")
     return _of_one(call, series, [series], np.full(series.first.values.shape[1], float(total)), str(total))
 
 
 def _by_name(series: SeriesList, places: range) -> Places:
-    labels = series.labels
-    return np.array(sorted(places, key=lambda place: str(labels[place].name)), np.intp)
+    names = series.names
+    return np.array(sorted(places, key=lambda place: str(names[place])), np.intp)
 
 
 def _of_one(call: Invocation, series: SeriesList, together: list[SeriesList], totals: Values, name: str) -> SeriesList:
@@ -215,7 +211,7 @@ def _of_one(call: Invocation, series: SeriesList, together: list[SeriesList], to
         width = max(values.shape[1], len(totals))
         call.context.charge(len(grid.labels), width)
         grid.values = ratio(padded(values, width), padded(totals[np.newaxis], width)) * 100.0
-        grid.labels = [wrapped(call.context, f"asPercent({label.name},{name})") for label in grid.labels]
+        grid.labels = Labels.called(grid.labels.wrapped("asPercent", f",{name}"), call.context.x_files_factor)
     return series
 
 
@@ -223,12 +219,11 @@ def _of_groups(call: Invocation, series: SeriesList, total: Argument, nodes: tup
     if not (total is None or isinstance(total, SeriesList)):
         raise QueryError("total must be None or a seriesList")
     limits = call.context.limits
-    keys = [node_name(label, nodes, limits) for label in series.labels]
-    groups = in_groups(keys)
+    groups = in_groups(node_names(series, nodes, limits))
     if total is None:
         totals, of = _totals(call, series, groups), groups
     else:
-        of = in_groups(node_name(label, nodes, limits) for label in total.labels)
+        of = in_groups(node_names(total, nodes, limits))
         totals = _totals(call, total, of)
     number = {key: at + len(series) for at, key in enumerate(of)}
     # A row of the answer: places of a series and of a total among both lists, -1 for a missing one.
@@ -250,11 +245,12 @@ def _totals(call: Invocation, series: SeriesList, groups: dict[str, Places]) -> 
     """The sum of each group; a group of one stays that series."""
     made = aggregated_groups(call, series, "sum", list(groups.values()), 0.0)
     labels = series.labels
-    for label, places in zip(made.labels, groups.values(), strict=True):
-        if len(places) == 1:
-            alone = labels[places[0]]
-            label.name, label.consolidation_func = alone.name, alone.consolidation_func
-            label.x_files_factor = alone.x_files_factor
+    alone = [int(places[0]) if len(places) == 1 else -1 for places in groups.values()]
+    for grid in made.grids:
+        own, rows = grid.labels, taken(alone, grid.places.tolist())
+        own.names = [labels.names[row] if row >= 0 else name for name, row in zip(own.names, rows, strict=True)]
+        own.consolidation_funcs = [labels.consolidation_funcs[row] if row >= 0 else "average" for row in rows]
+        own.x_files_factors = [labels.x_files_factors[row] if row >= 0 else 0.0 for row in rows]
     return made
 
 
@@ -280,20 +276,20 @@ def _missing(
             )
     windows = {at: (grid.start, grid.end, grid.step) for grid in pairs.grids for at in grid.places.tolist()}
     window = None if before is None else own[before][:3]
-    labels = both.labels
-    found: dict[tuple[int, int, int, int], list[tuple[int, Label]]] = {}
+    all_names = both.names
+    found: dict[tuple[int, int, int, int], list[tuple[int, str]]] = {}
     for at, places in enumerate(zip(firsts.tolist(), seconds.tolist(), strict=True)):
         window = windows.get(at, window)
         if at not in windows:
             *alone, points = own[max(places)]
-            names = [labels[place].name if place >= 0 else "MISSING" for place in places]
-            label = wrapped(call.context, f"asPercent({names[0]},{names[1]})")
-            found.setdefault((*(window or alone), points), []).append((at, label))
+            names = [all_names[place] if place >= 0 else "MISSING" for place in places]
+            found.setdefault((*(window or alone), points), []).append((at, f"asPercent({names[0]},{names[1]})"))
     grids = []
     for (start, end, step, points), rows in found.items():
         call.context.charge(len(rows), points)
         values = np.full((len(rows), points), np.nan)
-        grids.append(Grid(start, end, step, values, [label for _, label in rows], np.array([at for at, _ in rows])))
+        labels = Labels.called([name for _, name in rows], call.context.x_files_factor)
+        grids.append(Grid(start, end, step, values, labels, np.array([at for at, _ in rows])))
     return grids
 
 
@@ -317,14 +313,11 @@ def weighted_average(call: Invocation, averages: SeriesList, weights: SeriesList
             f"but received respectively {len(averages)} and {len(weights)}"
         )
     limits = call.context.limits
-    ends = [
-        {node_name(label, nodes, limits): at for at, label in enumerate(each.labels)} for each in (averages, weights)
-    ]
+    ends = [{name: at for at, name in enumerate(node_names(each, nodes, limits))} for each in (averages, weights)]
     matched = [key for key in ends[0] if key in ends[1]]
     if not matched:
         return SeriesList()
-    sources = [each.labels for each in (averages, weights)]
-    texts = [",".join(sorted({label.path_expression for label in labels})) for labels in sources]
+    texts = [",".join(sorted(set(each.labels.path_expressions))) for each in (averages, weights)]
     both = concatenate((averages, weights))
     firsts = np.array([ends[0][key] for key in matched], np.intp)
     seconds = np.array([ends[1][key] + len(averages) for key in matched], np.intp)
@@ -333,7 +326,8 @@ def weighted_average(call: Invocation, averages: SeriesList, weights: SeriesList
     (grid,) = products.grids
     width = max(grid.values.shape[1], len(total))
     grid.values = ratio(padded(grid.values, width), padded(total[np.newaxis], width))
-    grid.labels = [wrapped(call.context, f"weightedAverage({texts[0]}, {texts[1]}, {','.join(map(str, nodes))})")]
+    name = f"weightedAverage({texts[0]}, {texts[1]}, {','.join(map(str, nodes))})"
+    grid.labels = Labels.called([name], call.context.x_files_factor)
     return products
 
 
@@ -353,6 +347,4 @@ def _products(call: Invocation, series: SeriesList, firsts: Places, seconds: Pla
         for at, row in enumerate(factors):
             matrix[at, : len(row)] = row
         grid.values = padded(grid.values, width) * matrix
-        for label in grid.labels:
-            label.ints = False
-    return one
+    return one.floats()

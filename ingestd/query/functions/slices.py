@@ -27,11 +27,8 @@ def time_slice(call: Invocation, series: SeriesList, start_slice_at: Scalar, end
     for grid in series.grids:
         times = context.start + grid.step * np.arange(grid.values.shape[1])
         grid.values = np.where((times >= first) & (times <= last), grid.values, np.nan)
-        for label in grid.labels:
-            label.tags["timeSliceStart"] = str(first)
-            label.tags["timeSliceEnd"] = str(last)
-            label.name = f"timeSlice({label.name}, {first}, {last})"
-    return series
+        grid.labels.names = grid.labels.wrapped("timeSlice", f", {first}, {last}")
+    return series.tagged("timeSliceStart", first).tagged("timeSliceEnd", last)
 
 
 @function(
@@ -64,9 +61,6 @@ def time_stack(call: Invocation, series: SeriesList, unit: str, first: int, last
         shifted = call.series_again(context.start + delta * times, context.until + delta * times)
         for grid in shifted.grids:
             grid.start, grid.end = anchor.start, anchor.end
-            for label in grid.labels:
-                label.tags["timeShiftUnit"] = unit
-                label.tags["timeShift"] = str(times)
-                label.become(f"timeShift({label.name}, {unit}, {times})")
+        shifted.tagged("timeShiftUnit", unit).named("timeShift", f", {unit}, {times}", times)
         lists.append(shifted)
     return concatenate(lists)

@@ -53,7 +53,7 @@ def sort_by_minima(call: Invocation, series: SeriesList) -> SeriesList:
 )
 def sort_by_name(call: Invocation, series: SeriesList, natural: bool, reverse: bool) -> SeriesList:
     """The series in order of their names; a ``natural`` order takes runs of digits for numbers."""
-    keys = [str(label.name) for label in series.labels]
+    keys = list(map(str, series.names))
     if natural:
         keys = [_DIGITS.sub(lambda digits: digits[0].lstrip("0").zfill(10), key) for key in keys]
     return series.pick(np.array(sorted(range(len(keys)), key=keys.__getitem__, reverse=reverse), np.intp))

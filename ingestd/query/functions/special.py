@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ingestd.points import Values
-from ingestd.query.context import Context, Invocation, path_tags
+from ingestd.query.context import Context, Invocation
 from ingestd.query.functions.registry import FLOAT, STRING, Param, function
-from ingestd.query.grid import Grid, Label, SeriesList
+from ingestd.query.grid import Grid, SeriesList
+from ingestd.query.labels import Label, Labels, path_tags
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
 
@@ -21,18 +22,17 @@ def constant_line(call: Invocation, value: float) -> SeriesList:
 
 def line(context: Context, value: float, label: Label) -> SeriesList:
     """A series of three equal points, at the beginning, the middle and the end of the request's window."""
-    return lines(context, np.array([value]), [label])
+    return lines(context, np.array([value]), Labels.of([label]))
 
 
-def lines(context: Context, values: Values, labels: list[Label]) -> SeriesList:
+def lines(context: Context, values: Values, labels: Labels) -> SeriesList:
     """Such a series for each of ``values`` float64[n]."""
     step = (context.until - context.start) // 2
     if step < 1:
         raise QueryError("a constant line needs a time range of two seconds")
-    for label in labels:
-        label.x_files_factor = context.x_files_factor
-    if not labels:
+    if not len(labels):
         return SeriesList()
+    labels.all(x_files_factor=context.x_files_factor)
     rows = np.repeat(values[:, np.newaxis], 3, axis=1)
     return SeriesList([Grid(context.start, context.until, step, rows, labels, np.arange(len(labels)))])
 

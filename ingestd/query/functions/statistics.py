@@ -26,7 +26,8 @@ from ingestd.query.functions.registry import (
 )
 from ingestd.query.functions.sorting import ordered
 from ingestd.query.functions.together import Pairs, in_pairs
-from ingestd.query.grid import Grid, Label, SeriesList, concatenate
+from ingestd.query.grid import Grid, SeriesList, concatenate
+from ingestd.query.labels import Label, Labels
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
 
@@ -37,13 +38,16 @@ PIECE: Final = 1 << 17
 """Values of windows that are sorted at a time."""
 
 
-def one_pair(call: Invocation, one: SeriesList, other: SeriesList) -> tuple[Label, Label, Pairs]:
-    """Two lists of one series each, brought to one step. Raises :class:`QueryError` if they are not."""
+def one_pair(call: Invocation, one: SeriesList, other: SeriesList) -> tuple[Label, str, Pairs]:
+    """Two lists of one series each, brought to one step: the label of the first, the name of the second, and both.
+
+    Raises :class:`QueryError` if they are not of one series.
+    """
     if len(one) != 1 or len(other) != 1:
         raise QueryError(f"{call.name} takes one series and another, not {len(one)} and {len(other)}")
     both = concatenate((one, other))
     (pairs,) = in_pairs(call.context, both, np.zeros(1, np.intp), np.ones(1, np.intp))
-    return one.labels[0], other.labels[0], pairs
+    return one.labels[0], other.names[0], pairs
 
 
 def of_pair(call: Invocation, one: SeriesList, other: SeriesList, size: int, name: str) -> tuple[SeriesList, Pairs]:
@@ -51,10 +55,9 @@ def of_pair(call: Invocation, one: SeriesList, other: SeriesList, size: int, nam
     if size < 1:
         raise QueryError(f"{call.name}: a window of {size} points")
     label, second, pairs = one_pair(call, one, other)
-    label.renew(f"{name}({label.name},{second.name},{size})")
-    label.ints = False
-    grid = Grid(pairs.start, pairs.end, pairs.step, np.full(pairs.first.shape, np.nan), [label], np.zeros(1, np.intp))
-    return SeriesList([grid]), pairs
+    values = np.full(pairs.first.shape, np.nan)
+    grid = Grid(pairs.start, pairs.end, pairs.step, values, Labels.of([label]), np.zeros(1, np.intp))
+    return SeriesList([grid]).named(name, f",{second},{size}", anew=True).floats(), pairs
 
 
 # --- correlation ------------------------------------------------------------------------------------------------------
@@ -291,13 +294,11 @@ def fft(call: Invocation, series: SeriesList, mode: Scalar) -> SeriesList:
         parts = [np.abs(spectrum) if kind == "abs" else np.angle(spectrum) for kind in kinds]
         grid.values = np.stack(parts, axis=1).reshape(len(kinds) * rows, points)
         grid.places = (grid.places[:, np.newaxis] * len(kinds) + np.arange(len(kinds))).reshape(-1)
-        grid.labels = [_part(label, kind) for label in grid.labels for kind in kinds]
-    return series
-
-
-def _part(label: Label, kind: str) -> Label:
-    name = f"fft({label.name},{kind})"
-    return Label(name, name, dict(label.tags), label.consolidation_func, label.x_files_factor)
+        labels = grid.labels.take(np.repeat(np.arange(rows), len(kinds)).tolist())
+        texts = zip(labels.names, kinds * rows, strict=True)
+        labels.renew([f"fft({name},{kind})" for name, kind in texts])
+        grid.labels = labels
+    return series.floats()
 
 
 @function("ifft", group="Transform", params=(SERIES, optional("phaseSeriesList", SERIES_LIST)), extension=True)
@@ -308,16 +309,16 @@ def ifft(call: Invocation, series: SeriesList, phases: SeriesList | None) -> Ser
         rows, points = grid.values.shape
         call.context.charge(2 * rows, points)
         angles = np.zeros((rows, points))
-        for row, place in enumerate(grid.places.tolist()):
-            label = grid.labels[row]
-            label.ints = False
+        names = []
+        for row, (place, name) in enumerate(zip(grid.places.tolist(), grid.labels.names, strict=True)):
             if place < len(others):
                 width = min(points, len(others[place].values))
                 angles[row, :width] = others[place].values[:width]
-                label.renew(f"ifft({label.name},{others[place].name})")
+                names.append(f"ifft({name},{others[place].name})")
             else:
-                label.renew(f"ifft({label.name})")
+                names.append(f"ifft({name})")
+        grid.labels.renew(names)
         if points:
             spectrum = np.nan_to_num(grid.values, nan=0.0) * np.exp(1j * np.nan_to_num(angles, nan=0.0))
             grid.values = np.abs(np.fft.ifft(spectrum, axis=1))
-    return series
+    return series.floats()

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ingestd.points import Values
 from ingestd.query.context import Context
-from ingestd.query.grid import Grid, Label, SeriesList
+from ingestd.query.grid import Grid, SeriesList
+from ingestd.query.labels import Label, Labels
 from ingestd.query.limits import QueryError
 from ingestd.query.reduce import reduce_buckets
 
@@ -24,18 +25,18 @@ def wrapped(context: Context, name: str) -> Label:
     return Label(name, name, {"name": name}, x_files_factor=context.x_files_factor)
 
 
-def expressions(labels: Iterable[Label]) -> str:
+def expressions(labels: Labels) -> str:
     """The path expressions, each once, as an enclosing function prints them."""
-    return ",".join(dict.fromkeys(label.path_expression for label in labels))
+    return ",".join(dict.fromkeys(labels.path_expressions))
 
 
-def common_tags(labels: list[Label]) -> dict[str, str]:
-    """The tags that have one value in all labels."""
-    shared = dict(labels[0].tags)
-    for label in labels:
+def common_tags(tags_of_each: Iterable[dict[str, str]]) -> dict[str, str]:
+    """The tags that have one value in all of at least one series."""
+    each = iter(tags_of_each)
+    shared = dict(next(each))
+    for tags in each:
         if not shared:
             break
-        tags = label.tags
         for tag in [tag for tag, value in shared.items() if tags.get(tag) != value]:
             del shared[tag]
     return shared
@@ -85,8 +86,8 @@ def stepped(grid: Grid, step: int) -> Values:
     if size == 1:
         return grid.values
     out = np.empty((len(grid.labels), -(-grid.values.shape[1] // size)))
-    manners = [label.consolidation_func for label in grid.labels]
-    factors = np.array([[label.x_files_factor] for label in grid.labels])
+    manners = grid.labels.consolidation_funcs
+    factors = grid.labels.factors
     for manner in set(manners):
         rows = np.array([each == manner for each in manners])
         out[rows] = reduce_buckets(grid.values[rows], size, manner, factors[rows])
@@ -125,11 +126,11 @@ def in_pairs(context: Context, series: SeriesList, firsts: Places, seconds: Plac
 
 
 def _rows(grid: Grid, rows: Places) -> Grid:
-    labels = [grid.labels[row] for row in rows.tolist()]
-    return replace(grid, values=taken(grid.values, rows), labels=labels, places=np.arange(len(rows)))
+    labels = grid.labels.take(rows.tolist())
+    return replace(grid, values=rows_of(grid.values, rows), labels=labels, places=np.arange(len(rows)))
 
 
-def taken(values: Values, rows: Places) -> Values:
+def rows_of(values: Values, rows: Places) -> Values:
     """``values[rows]``, a view where the rows follow one another. ``rows`` is not empty."""
     first, last = int(rows[0]), int(rows[-1])
     if last - first == len(rows) - 1 and bool(np.all(rows[1:] == rows[:-1] + 1)):

@@ -48,8 +48,8 @@ def offset_to_zero(call: Invocation, series: SeriesList) -> SeriesList:
     for grid in series.grids:
         lowest, _ = extremes(grid.values)
         grid.values = grid.values - lowest
-        for label, value in zip(grid.labels, lowest[:, 0].tolist(), strict=True):
-            label.tags["offsetToZero"] = str(None if np.isnan(value) else value)
+        texts = ["None" if value != value else str(value) for value in lowest[:, 0].tolist()]  # noqa: PLR0124  # NaN
+        grid.labels.tags = grid.labels.tags.each("offsetToZero", texts)
     return series.named("offsetToZero")
 
 
@@ -77,9 +77,7 @@ def round_values(call: Invocation, series: SeriesList, precision: int | None) ->
     digits = precision or 0
     arguments = "" if precision is None else f",{float(precision):g}"
     series.named("round", arguments)
-    for label in series.labels:
-        label.tags["round"] = str(digits)
-    return series.map(lambda values: rounded(values, digits))
+    return series.tagged("round", digits).map(lambda values: rounded(values, digits))
 
 
 @function("delay", group="Transform", params=(SERIES, Param("steps", INTEGER)))

@@ -45,10 +45,8 @@ def time_shift(call: Invocation, series: SeriesList, shift: str, reset_end: bool
     for grid in again.grids:
         grid.end = anchor.end if reset_end else grid.end - grid.start + anchor.start
         grid.start = anchor.start
-        for label in grid.labels:
-            label.tags["timeShift"] = shift
-            label.name = f'timeShift({label.name}, "{shift}")'
-    return again
+        grid.labels.names = grid.labels.wrapped("timeShift", f', "{shift}"')
+    return again.tagged("timeShift", shift)
 
 
 def _clock_change(call: Invocation, offset: int) -> int:
