@@ -90,13 +90,18 @@ def plain(found: list[Match], until: int) -> Written:
     )
 
 
+_CARBONAPI: Final = "application/x-protobuf"
 _PLAIN_BRANCH: Final = ', "is_leaf": false}'
 
 
-def records(found: list[Match], until: int) -> list[dict[str, Any]]:
-    """pickle and msgpack: nodes in order; the times of leaves as in :func:`plain`."""
+def records(found: list[Match], until: int, carbonapi: bool = False) -> list[dict[str, Any]]:
+    """pickle and msgpack: nodes in order; the times of leaves as in :func:`plain`.
+
+    ``carbonapi`` looks for graphite-web 1.0's "isLeaf", and without it takes every series for a branch.
+    """
     leaf = {"intervals": [[0, until]]}
-    return [{"path": path, "is_leaf": is_leaf, **(leaf if is_leaf else {})} for _, path, is_leaf in found]
+    nodes = [{"path": path, "is_leaf": is_leaf, **(leaf if is_leaf else {})} for _, path, is_leaf in found]
+    return [{**node, "isLeaf": node["is_leaf"]} for node in nodes] if carbonapi else nodes
 
 
 def nodes_at(found: list[Match], position: int) -> dict[str, Any]:
@@ -145,6 +150,8 @@ class _Query:
     leaves_only: bool
     position: int
     now: int
+    carbonapi: bool
+    """Whether carbonapi asks: of what it reads only its own protocol is named in Accept, whichever it asks for."""
 
     def answer(self, deps: Deps) -> object:
         """The data of the answer; made in a worker thread."""
@@ -157,15 +164,15 @@ class _Query:
             return plain(found, self.now)
         if self.form == "nodelist":
             return nodes_at(found, self.position)
-        return records(found, self.now)
+        return records(found, self.now, self.carbonapi)
 
     def written(self, deps: Deps) -> bytes:
         """The body of an answer in pickle or msgpack; made in a worker thread."""
         return (pickle_bytes if self.form == "pickle" else msgpack_bytes)(self.answer(deps))
 
 
-def query_of(deps: Deps, params: Params) -> _Query:
-    """What a request to /metrics/find asks.
+def query_of(deps: Deps, params: Params, accept: str = "") -> _Query:
+    """What a request to /metrics/find asks; ``accept`` is its header of that name.
 
     :raises QueryError: a parameter is none.
     """
@@ -186,7 +193,8 @@ def query_of(deps: Deps, params: Params) -> _Query:
     if form == "completer":
         query = completer_query(query, bool(params.number("automatic_variants")))
     wildcards, leaves_only = bool(params.number("wildcards")), bool(params.number("leavesOnly"))
-    return _Query(query, base, form, wildcards, leaves_only, params.number("position", -1), now)
+    position = params.number("position", -1)
+    return _Query(query, base, form, wildcards, leaves_only, position, now, accept == _CARBONAPI)
 
 
 def find_handler(deps: Deps, workers: Workers) -> Handler:
@@ -195,7 +203,7 @@ def find_handler(deps: Deps, workers: Workers) -> Handler:
     async def find(request: web.Request) -> web.Response:
         params = await params_of(request)
         try:
-            query = query_of(deps, params)
+            query = query_of(deps, params, request.headers.get("Accept", ""))
             if query.form in BINARY:
                 body = await workers.run(query.written, deps)
                 return web.Response(body=body, content_type=BINARY[query.form])
