@@ -287,11 +287,13 @@ def reduce_buckets(values: Values, size: int, consolidator: str, x_files_factor:
         raise QueryError(f"Invalid consolidation function: '{consolidator}'")
     rows, points = values.shape
     buckets = -(-points // size)
-    if buckets * size != points:
-        padding = np.full((rows, buckets * size - points), np.nan)
+    # A bucket may be longer than all points are, by far: it is not filled up.
+    width = min(size, points) or 1
+    if buckets * width != points:
+        padding = np.full((rows, buckets * width - points), np.nan)
         values = np.concatenate((values, padding), axis=1)
-    sizes = np.full(buckets, size, np.intp)
+    sizes = np.full(buckets, width, np.intp)
     if buckets:
-        sizes[-1] = points - (buckets - 1) * size
-    cube = values.reshape(rows, buckets, size)
+        sizes[-1] = points - (buckets - 1) * width
+    cube = values.reshape(rows, buckets, width)
     return np.where(enough(known(cube), size, x_files_factor), function(cube, sizes), np.nan)

@@ -86,3 +86,11 @@ def test_an_unknown_function_matters_only_when_buckets_are_made() -> None:
     assert consolidate([odd], 100)[0].values.tolist() == [1.0] * 12
     with pytest.raises(QueryError, match="Invalid consolidation function"):
         consolidate([odd], 3)
+
+
+def test_a_bucket_longer_than_a_series_costs_no_more_than_its_points() -> None:
+    long = series(0, 10**12, [1.0, 2.0, 3.0, 4.0])
+    sparse = series(0, 1, [9.0, 3.0, 5.0], x_files_factor=0.5)
+    got = consolidate([long, sparse, series(0, 1, [9.0, 3.0, 5.0])], 2)
+    assert [each.values_per_point for each in got] == [2, 2 * 10**12, 2 * 10**12]
+    assert all(len(each.values) <= 4 for each in got)
