@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from bench import making, parsing, storing, whole
+from bench import drawing, making, parsing, storing, whole
 from bench.daemon import BenchError
 from bench.figures import Figure, table
 from bench.machine import machine
@@ -27,6 +27,7 @@ GROUPS: Final[dict[str, Callable[[Size, Path], Iterator[Figure]]]] = {
     "restart": whole.restart,
     "connections": whole.connections,
     "queries": whole.queries,
+    "charts": lambda size, _: drawing.charts(size),
     "load": lambda size, _: making.load(size),
 }
 

@@ -223,6 +223,7 @@ class Daemon:
             forget=registrar.forget,
             status=self.status,
             health=self.health,
+            scratch=self._data,
             starting=lambda: self._state == "starting",
             prometheus=self._prometheus,
             flush=self._flush,

@@ -146,6 +146,8 @@ def http_limits(settings: Settings) -> Limits:
         write_timeout=http.write_timeout,
         unread=http.unread,
         streams=http.streams,
+        chart_pixels=http.chart_pixels,
+        chart_series=http.chart_series,
     )
 
 

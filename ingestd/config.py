@@ -321,6 +321,10 @@ class Http(_Table):
         256 << 20, ge=1 << 20, description="Bytes of answers not yet taken; beyond, who holds the most is dropped."
     )
     streams: int = Field(100, ge=0, description="Requests to /render/stream at once; each holds a connection.")
+    chart_pixels: int = Field(
+        4_000_000, ge=10_000, description="Width times height of a picture; each takes 4 bytes and 50 ns of CPU."
+    )
+    chart_series: int = Field(1_000, ge=1, description="Series in a picture; each takes 2 ms where it is noisy.")
     hosts: tuple[str, ...] = Field(
         (), description="Host names that are answered beside addresses and localhost; [] = all, but for administrators."
     )

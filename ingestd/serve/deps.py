@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from ingestd.query.evaluate import Request
@@ -99,6 +100,8 @@ class Deps:
     guard: Guard = field(default_factory=Guard)
     explain: Callable[[Request, Trace], list[Series]] | None = None
     """As ``run``, and tells a trace of it; None: nothing can be explained."""
+    scratch: Path | None = None
+    """A directory that exists, for files that are gone again in a moment; None: the system's for such."""
     starting: Callable[[], bool] = lambda: False
     """Whether nothing but ``health`` can be asked yet."""
 
@@ -134,3 +137,7 @@ class Limits:
     """Bytes of answers that clients have not taken yet; beyond, the one who holds the most is dropped."""
     streams: int = 100
     """Requests to /render/stream at once: each holds a connection for as long as it likes."""
+    chart_pixels: int = 4_000_000
+    """Width times height of a picture: four bytes each in memory, and 50 ns of CPU."""
+    chart_series: int = 1_000
+    """Series in a picture: 2 ms each where they are noisy."""

@@ -65,7 +65,7 @@ def make_app(
 
     find = find_handler(deps, workers)
     both = ("GET", "POST")
-    route(both, "/render", render_handler(deps, workers), READ)
+    route(both, "/render", render_handler(deps, workers, limits), READ)
     route(both, "/render/stream", streams.handle, READ)
     route(both, "/metrics/find", find, READ)
     route(both, "/metrics/expand", expand_handler(deps, workers), READ)

@@ -1,4 +1,4 @@
-"""/render: the question read from a request, answered in a worker thread, written in a format."""
+"""/render: the question read from a request, answered in a worker thread, written in a format or drawn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
+from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -18,14 +19,18 @@ from ingestd.query.evaluate import Request
 from ingestd.query.grid import Series
 from ingestd.query.limits import QueryError
 from ingestd.serve.binary import BINARY, msgpack_bytes, pickle_bytes, series_records
-from ingestd.serve.deps import Deps
+from ingestd.serve.chart.options import ChartError
+from ingestd.serve.deps import Deps, Limits
 from ingestd.serve.explain import explain
 from ingestd.serve.formats import json_bytes, to_csv, to_dygraph, to_raw, to_rickshaw
 from ingestd.serve.params import Params, ServeError, invalid, params_of
+from ingestd.serve.pictures import CONTENT_TYPES, kind_of, picture_writer, with_slices
 from ingestd.serve.workers import Workers
 
 _DAY: Final = 86_400
 _ZONE_MAX: Final = 64
+_UNLETTERED: Final = frozenset((*BINARY.values(), *CONTENT_TYPES.values()))
+"""Types of content that name no set of characters: bytes, or documents that say it themselves."""
 
 
 def zone_of(params: Params) -> tzinfo:
@@ -125,15 +130,18 @@ FORMATS: Final[dict[str, Format]] = {
 }
 
 
-def format_of(params: Params) -> Format:
-    """The format that a request names.
+def format_of(params: Params, limits: Limits, scratch: Path | None) -> Format:
+    """The format that a request names, or a picture.
 
-    :raises ServeError: 400, it is not served.
+    :raises ServeError: 400, it wants a picture that cannot be.
     """
-    name = params.get("format", "raw" if "rawData" in params else "pickle" if "pickle" in params else "png")
-    if name not in FORMATS:
-        raise ServeError(400, f"this format is not served; served are {', '.join(FORMATS)}")
-    return FORMATS[name]
+    kind = kind_of(params, FORMATS)
+    if not kind:
+        return FORMATS[params.get("format", "raw" if "rawData" in params else "pickle")]
+    try:
+        return Format(CONTENT_TYPES[kind], picture_writer(params, kind, limits, scratch), script=kind == "svg")
+    except ChartError as error:
+        raise invalid(error) from error
 
 
 def _answer(deps: Deps, params: Params, asked: Request, form: Format) -> bytes:
@@ -141,6 +149,8 @@ def _answer(deps: Deps, params: Params, asked: Request, form: Format) -> bytes:
     try:
         series = deps.run(asked) if asked.targets else []
         body = form.write(series, asked, params)
+    except ChartError as error:
+        raise invalid(error) from error
     except deps.blames as error:
         raise invalid(error, asked.targets) from error
     callback = params.callback() if form.script else ""
@@ -154,17 +164,17 @@ async def _explained(deps: Deps, workers: Workers, asked: Request) -> web.Respon
     return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
-def render_handler(deps: Deps, workers: Workers) -> Callable[[web.Request], object]:
+def render_handler(deps: Deps, workers: Workers, limits: Limits) -> Callable[[web.Request], object]:
     """The handler of /render."""
 
     async def render(request: web.Request) -> web.Response:
         params = await params_of(request)
         explaining = params.get("explain") not in ("", "0", "false")
-        form = FORMATS["json"] if explaining else format_of(params)
+        form = FORMATS["json"] if explaining else format_of(params, limits, deps.scratch)
         script = bool(params.callback()) and form.script
         given_up = threading.Event()
         try:
-            asked = replace(request_of(deps, params), stop=given_up.is_set)
+            asked = replace(with_slices(request_of(deps, params), params), stop=given_up.is_set)
         except QueryError as error:
             raise invalid(error) from error
         try:
@@ -173,7 +183,7 @@ def render_handler(deps: Deps, workers: Workers) -> Callable[[web.Request], obje
             body = await workers.run(_answer, deps, params, asked, form)
         finally:
             given_up.set()
-        if form.content_type in BINARY.values():
+        if form.content_type in _UNLETTERED and not script:
             return web.Response(body=body, content_type=form.content_type)
         return web.Response(body=body, content_type="text/javascript" if script else form.content_type, charset="utf-8")
 

@@ -127,8 +127,9 @@ async def test_no_target_is_no_series(client, fakes):
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("target=a", "json, csv, raw"),
-        ("target=a&format=png", "json, csv, raw"),
+        ("target=a&format=png&lineMode=wavy", "lineMode is none of slope, staircase, connected"),
+        ("target=a&width=3000&height=3000", "(http.chart_pixels)"),
+        ("target=a&format=json&graphType=bars", "graphType is none of line, pie"),
         ("target=a&format=json&from=5&until=5", "Invalid empty time range"),
         ("target=a&format=json&from=bogus", "bogus"),
         ("target=a&format=json&xFilesFactor=x", "xFilesFactor"),

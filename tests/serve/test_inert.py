@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from datetime import UTC
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -110,12 +111,24 @@ async def test_events_and_errors_over_http(fakes, text):
             ("/events/1", {}),
             ("/render", {"target": text, "format": "json"}),
             ("/render", {"target": text, "format": text}),
+            ("/render", {"target": text, "format": "svg", "title": text, "fgcolor": text, "xFormat": text}),
             ("/render", {"target": "a", "from": text, "format": "json"}),
             ("/metrics/find", {"query": text}),
         ):
             async with client.get(path, params=parameters) as response:
-                body = await response.text()
-                assert response.content_type in ("application/json", "text/plain")
+                if response.content_type == "image/png":
+                    assert (await response.read()).startswith(b"\x89PNG")
+                    body = ""
+                elif response.content_type == "image/svg+xml":
+                    names = {
+                        element.tag.rpartition("}")[2]
+                        for element in ElementTree.fromstring(await response.read()).iter()
+                    }
+                    assert names <= {"svg", "title", "rect", "g", "path", "text"}
+                    body = ""
+                else:
+                    body = await response.text()
+                    assert response.content_type in ("application/json", "text/plain")
                 assert response.headers["X-Content-Type-Options"] == "nosniff"
                 assert response.headers["Content-Security-Policy"] == DATA_POLICY
                 assert response.headers["X-Frame-Options"] == "DENY"

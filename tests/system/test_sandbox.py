@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,9 @@ def test_a_whole_life_within_the_sandbox(traced, require):
     assert d.render("a.*", start=now - 10, end=now, now=now)
     for path in ("/metrics", "/metrics/index.json", "/version"):
         assert d.get(path, decode=False)[0] == 200
+    for picture in ("png", "svg", "pdf"):
+        with urllib.request.urlopen(f"http://{d.addresses['http']}/render?target=a.*&format={picture}") as answer:
+            assert answer.read()
     assert d.get("/events", decode=False, data=b'{"what": "w", "tags": ["t"]}')[0] == 200
     assert d.get("/flush", decode=False, data=b"")[0] == 200
     assert d.stop() == 0

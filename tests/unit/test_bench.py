@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-GROUPS = ("lines", "collectd", "journal", "store", "rollup", "load")
+GROUPS = ("lines", "collectd", "journal", "store", "rollup", "charts", "load")
 
 
 def test_the_quick_form_measures_every_floor(tmp_path):
@@ -24,6 +24,7 @@ def test_the_quick_form_measures_every_floor(tmp_path):
         "ring",
         "flush",
         "rollup",
+        "chart",
         "make",
     }
     for figure in report["figures"]:

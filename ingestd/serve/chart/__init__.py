@@ -1,0 +1,1 @@
+"""Charts: what /render draws for those who ask for a picture."""
