@@ -137,7 +137,7 @@ class CollectdListener:
         self._watched = watched
         self._receive_buffer = receive_buffer
         self._gather = Gather(pipeline, self._books)
-        self._datagrams = DatagramListener(pipeline, self._books, self._take, self._drop)
+        self._datagrams = DatagramListener(pipeline, self._books, self._take, self._drop, self._gather.flush)
         self._checked = pipeline.wall()
         self._free: set[_Key] = set()
         """Senders heard of since, whom nothing limits."""
@@ -165,7 +165,6 @@ class CollectdListener:
                 sock.close()
             raise
         self.listening = [(UDP, shown(sock)) for sock in sockets]
-        self._gather.start()
         self._datagrams.start(sockets)
 
     async def stop(self, grace: float = 5.0) -> None:

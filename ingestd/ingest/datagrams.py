@@ -16,9 +16,12 @@ from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.sockets import kernel_drops
 from ingestd.telemetry import Books
 
-PAUSE: Final = 0.01
-"""Seconds from one turn to the next while they bring little: a fleet's datagrams come one by one, and a wake-up costs
-more than a datagram. What comes after a longer silence is read at once."""
+PAUSE: Final = 0.05
+"""Seconds from one turn to the next while they bring little, at most: a fleet's datagrams come one by one, and a turn
+costs as much as a hundred of them. What comes after a longer silence is read at once."""
+_LEAST_PAUSE: Final = 0.01
+_FASTEST: Final = 256e6
+"""Bytes a second of the socket's buffer that are to fill half of it at most during a pause: 100,000 datagrams."""
 _DATAGRAM: Final = 65_536
 """Bytes: more than any UDP datagram has."""
 _DATAGRAMS_A_TURN: Final = 256
@@ -45,11 +48,14 @@ class DatagramListener:
         books: Books,
         take: Callable[[Datagrams], None],
         drop: Callable[[Datagrams], None],
+        lull: Callable[[], None],
     ) -> None:
+        """``lull`` is called after a turn that is not followed by another at once."""
         self._pipeline = pipeline
         self._books = books
         self._take = take
         self._drop = drop
+        self._lull = lull
         self._receive = _by_kernel() or receive_one_by_one
         self._doors: list[_Door] = []
         self._held = False
@@ -58,7 +64,7 @@ class DatagramListener:
     def start(self, sockets: list[socket.socket]) -> None:
         """Read from these sockets, which now belong to the listener."""
         self._loop = asyncio.get_running_loop()
-        self._doors = [_Door(sock, self._read, self._loop) for sock in sockets]
+        self._doors = [_Door(sock, self._read, self._lull, self._loop) for sock in sockets]
 
     async def stop(self, grace: float) -> None:
         """Read what the kernel holds already, for at most ``grace`` seconds, then close the sockets."""
@@ -104,14 +110,20 @@ class _Door:
     """A socket and when it is read: when something comes, and from then on in pauses until nothing does."""
 
     def __init__(
-        self, sock: socket.socket, read: Callable[[socket.socket], int], loop: asyncio.AbstractEventLoop
+        self,
+        sock: socket.socket,
+        read: Callable[[socket.socket], int],
+        lull: Callable[[], None],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.sock = sock
         self._read = read
+        self._lull = lull
         self._loop = loop
         room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         # As many as a turn takes are always followed by another turn: there may be more.
         self._much = min(room // _FULL, _DATAGRAMS_A_TURN * _OVERHEAD, _BYTES_A_TURN)
+        self._pause = min(PAUSE, max(_LEAST_PAUSE, room / 2 / _FASTEST))
         self._timer: asyncio.Handle | None = None
         loop.add_reader(sock, self._wake)
 
@@ -130,12 +142,14 @@ class _Door:
         brought = 0
         try:
             brought = self._read(self.sock)
+            if brought < self._much:
+                self._lull()
         finally:
             self._timer = None
             if brought >= self._much:
                 self._timer = self._loop.call_soon(self._turn)
             elif brought:
-                self._timer = self._loop.call_later(PAUSE, self._turn)
+                self._timer = self._loop.call_later(self._pause, self._turn)
             else:
                 self._loop.add_reader(self.sock, self._wake)
 

@@ -61,7 +61,7 @@ class GraphiteListener:
         )
         self._udp_books = ledger.open(UDP)
         self._gather = Gather(pipeline, self._udp_books)
-        self._datagrams = DatagramListener(pipeline, self._udp_books, self._take, self._drop)
+        self._datagrams = DatagramListener(pipeline, self._udp_books, self._take, self._drop, self._gather.flush)
         # Every wake-up ends with a whole line, so nothing carries over from one to the next.
         self._splitter = self._new_splitter()
         self.listening: list[tuple[str, str]] = []
@@ -112,7 +112,6 @@ class GraphiteListener:
                 sock.close()
             raise
         self.listening = listening
-        self._gather.start()
         self._streams.start(streams)
         self._datagrams.start(datagrams)
 

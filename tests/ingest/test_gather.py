@@ -1,6 +1,4 @@
-"""Small reads share a batch; large ones and ends do not wait."""
-
-import asyncio
+"""Small turns share a batch; large ones do not wait."""
 
 import pytest
 
@@ -23,36 +21,26 @@ def add(house):
     return add
 
 
-def test_small_reads_share_a_batch(house, run, add, monkeypatch) -> None:
-    monkeypatch.setattr(gather, "SECONDS", 0.05)
-
-    async def scene() -> None:
-        gathered = Gather(house.pipeline, house.ledger.open("x"))
-        gathered.start()
-        for number in range(20):
-            add(gathered, f"a{number}", "b")
-        assert house.store.batches == 0
-        await house.until(lambda: house.store.batches)
-        add(gathered, "c")
-        await house.until(lambda: house.store.batches == 2)
-
-    run(scene())
+def test_small_turns_share_a_batch(house, add) -> None:
+    gathered = Gather(house.pipeline, house.ledger.open("x"))
+    for number in range(20):
+        add(gathered, f"a{number}", "b")
+    assert house.store.batches == 0
+    gathered.flush()
+    assert house.store.batches == 1
+    add(gathered, "c")
+    gathered.flush()
+    assert house.store.batches == 2
     assert [path for path, _, _ in house.store.points] == [p for i in range(20) for p in (f"a{i}", "b")] + ["c"]
     assert house.balanced()
 
 
-def test_a_large_read_does_not_wait(house, run, add) -> None:
-    async def scene() -> None:
-        gathered = Gather(house.pipeline, house.ledger.open("x"))
-        gathered.start()
-        add(gathered, "a")
-        add(gathered, *(f"b{i}" for i in range(gather.POINTS)))
-        assert house.store.batches == 1
-        add(gathered, "a", "b1")
-        gathered.flush()
-        gathered.flush()
-        assert house.store.batches == 2
-        await asyncio.sleep(2 * gather.SECONDS)
-
-    run(scene())
+def test_a_large_turn_does_not_wait(house, add) -> None:
+    gathered = Gather(house.pipeline, house.ledger.open("x"))
+    add(gathered, "a")
+    add(gathered, *(f"b{i}" for i in range(gather.POINTS)))
+    assert house.store.batches == 1
+    add(gathered, "a", "b1")
+    gathered.flush()
+    gathered.flush()
     assert (house.store.batches, len(house.store.points)) == (2, gather.POINTS + 3)
