@@ -12,6 +12,7 @@ KERNELS = (
     "identities",
     "lines",
     "load",
+    "naming",
     "reads",
     "ring",
     "rows",

@@ -64,6 +64,18 @@ def collectd(size: Size) -> Iterator[Figure]:
         found = Series(f"parse: collectd, {size.series // 200} {file}", "ns/point", "copy of the datagrams")
         steps = [host_datagrams(size.series // 200, NOW + 10 * step, per_datagram) for step in range(size.runs + 3)]
         yield _timed(found, parser, steps)
+    yield _first_sight(Series("parse: collectd, all identities new", "ns/point", "copy of the datagrams"), size, types)
+
+
+def _first_sight(found: Series, size: Size, types: TypesDB) -> Figure:
+    """What :func:`_timed` passes over: datagrams of which no identity and no name is known."""
+    sent = host_datagrams(size.series // 200, NOW, 30)
+    for _ in range(size.runs):
+        parser = CollectdParser(types, NamingOptions(), Security())
+        took = sum(thread_ns(parser.parse_all, sent[i : i + TURN], Table(), NOW) for i in range(0, len(sent), TURN))
+        found.runs.append(took / size.series)
+        found.floor_runs.append(thread_ns(_copy, sent) / size.series)
+    return found.figure()
 
 
 def _timed(found: Series, parser: CollectdParser, steps: list[list[bytes]]) -> Figure:

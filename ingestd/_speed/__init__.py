@@ -35,14 +35,15 @@ Found: TypeAlias = tuple[
     NDArray[np.uint32],
     NDArray[np.int64],
     NDArray[np.float64],
-    list[tuple[int, bytes]],
+    NDArray[np.intp],
+    list[bytes],
     list[Run],
     list[Refused],
     list[Any],
     list[tuple[int, Exception]],
 ]
-"""Of some datagrams: ids, timestamps, values, (row, spelling) of those without an id, runs of rows, what was refused,
-notifications, and the errors of those on which the reader failed."""
+"""Of some datagrams: ids, timestamps, values, rows and spellings of those without an id, runs of rows, what was
+refused, notifications, and the errors of those on which the reader failed."""
 
 
 class Reader(Protocol):
@@ -123,6 +124,7 @@ scatter_compiled: Final[Callable[..., int] | None] = _kernel("ring", "scatter")
 lay_compiled: Final[Callable[..., None] | None] = _kernel("ring", "lay")
 receive_all: Final[Callable[[list[int], memoryview, int], list[int]] | None] = _kernel("reads", "receive_all")
 CollectdReader: Final[Callable[..., Reader] | None] = _kernel("collectd", "Reader")
+CollectdNaming: Final[Callable[..., Any] | None] = _kernel("naming", "Naming")
 xor_compiled: Final[Callable[[bytes, bytes], bytes] | None] = _kernel("seal", "xor")
 DatagramReceiver: Final[Callable[[], Receiver] | None] = _kernel("datagrams", "Receiver")
 encode_compiled: Final[Encode | None] = _kernel("datapoints", "encode")

@@ -2,6 +2,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ingestd._speed import Found
+from ingestd._speed.naming import Naming
 
 class Reader:
     mismatched: int
@@ -10,7 +11,7 @@ class Reader:
     forgotten: int
     def __init__(
         self,
-        learn: Callable[[tuple[bytes, ...], bytes], tuple[list[bytes], list[tuple[float, float]], bool] | None],
+        naming: Naming,
         tell: Callable[[int, int, tuple[bytes, ...], bytes], Any],
         verified: Callable[[bytes, int, int, int, Mapping[bytes, bytes]], bool],
         decrypted: Callable[[bytes, int, int, Mapping[bytes, bytes]], tuple[bytes, bytes] | None],

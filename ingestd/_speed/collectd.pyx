@@ -15,6 +15,7 @@ from ingestd._speed.identities cimport (
     Identities, State, Text, ValueList, compare_times, counters_of, ends_of, head_of, identity_of, ids_of, set_time,
     spellings_of, update_rate,
 )
+from ingestd._speed.naming cimport Naming
 from ingestd._speed.network cimport (
     ENCRYPT, INTERVAL_HR, MESSAGE, SEVERITY, SIGN, VALUES, fields_of, ingestd_prefetch, load, load_little, resized,
     set_number,
@@ -45,13 +46,15 @@ cdef class Reader:
     """Reads datagrams; what it takes and gives is what :class:`ingestd.wire.parts.PureReader` does."""
 
     cdef Identities known
-    cdef object learn, tell, verified, decrypted
+    cdef Naming naming
+    cdef object tell, verified, decrypted
     cdef uint64_t own_interval
     cdef readonly uint64_t mismatched, padded, unverified
     # What a call has found so far.
     cdef int64_t* times
     cdef double* values
     cdef uint32_t* ids
+    cdef Py_ssize_t* rows  # those without an id
     cdef Py_ssize_t n, room
     cdef uint64_t[7] refused
     cdef list unknown, runs, notifications
@@ -62,15 +65,16 @@ cdef class Reader:
     cdef Py_ssize_t datagram, begun
     cdef bytes user
 
-    def __cinit__(self, learn, tell, verified, decrypted, bint rated, uint64_t interval, uint32_t limit):
+    def __cinit__(self, Naming naming not None, tell, verified, decrypted, bint rated, uint64_t interval, uint32_t limit):
         self.known = Identities(rated, limit)
-        self.learn, self.tell, self.verified, self.decrypted = learn, tell, verified, decrypted
+        self.naming, self.tell, self.verified, self.decrypted = naming, tell, verified, decrypted
         self.own_interval = interval
 
     def __dealloc__(self):
         free(self.times)
         free(self.values)
         free(self.ids)
+        free(self.rows)
 
     def __len__(self):
         return len(self.known)
@@ -80,8 +84,9 @@ cdef class Reader:
         return self.known.forgotten
 
     def clear(self):
-        """Forget all identities."""
+        """Forget all identities, and what was known of types."""
         self.known.clear()
+        self.naming.clear()
 
     def read(self, list datagrams not None, names not None, double now, security not None):
         """All that can be read of ``datagrams``, in their order. A datagram on which this fails gives nothing."""
@@ -113,6 +118,7 @@ cdef class Reader:
                 _array(self.ids, 4, np.uint32, self.n),
                 _array(self.times, 8, np.int64, self.n),
                 _array(self.values, 8, np.float64, self.n),
+                _array(self.rows, sizeof(Py_ssize_t), np.intp, len(self.unknown)),
                 self.unknown, self.runs, refused, self.notifications, failed,
             )
         finally:
@@ -238,7 +244,7 @@ cdef class Reader:
             self.refused[MALFORMED] += count
             return True
         kinds = PyBytes_FromStringAndSize(<const char*>p + 6, count)
-        learned = self.learn(fields_of(state), kinds)
+        learned = self.naming.learn(state, kinds)
         if learned is None:
             self.refused[UNKNOWN_TYPE] += count
             return True
@@ -313,7 +319,8 @@ cdef class Reader:
             if series is not None:
                 ids_of(known)[i] = series
                 return True
-        self.unknown.append((self.n, spelling))
+        self.rows[len(self.unknown)] = self.n
+        self.unknown.append(spelling)
         return True
 
     cdef int grow(self, Py_ssize_t count) except -1:
@@ -322,6 +329,7 @@ cdef class Reader:
         self.ids = <uint32_t*>resized(self.ids, room * 4)
         self.times = <int64_t*>resized(self.times, room * 8)
         self.values = <double*>resized(self.values, room * 8)
+        self.rows = <Py_ssize_t*>resized(self.rows, room * sizeof(Py_ssize_t))
         self.room = room
         return 0
 

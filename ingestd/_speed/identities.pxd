@@ -89,6 +89,7 @@ cdef class Identities:
     cdef object known_to  # the table that the ids are of
 
     cdef uint32_t find(self, const State* state) noexcept
+    cdef uint32_t find_hashed(self, const unsigned char* key, Py_ssize_t size, uint64_t hashed) noexcept
     cdef uint32_t add(self, const State* state, bytes kinds, tuple learned, double now) except 0
     cdef int expect(self, State* state, uint32_t number) noexcept
     cdef int follow(self, names) except -1
@@ -99,7 +100,10 @@ cdef class Identities:
     cdef int rebuild(self, uint64_t wanted) except -1
     cdef uint32_t pop(self) noexcept
     cdef void push(self, uint32_t number) noexcept
-    cdef int fill(self, ValueList* made, bytes identity, const State* state, bytes kinds, tuple learned) except -1
+    cdef int fill(
+        self, ValueList* made, const unsigned char* identity, Py_ssize_t width, const State* state, bytes kinds,
+        tuple learned
+    ) except -1
 
 
 cdef int compare_times(ValueList* known, uint64_t time, double now, double* gap) noexcept nogil

@@ -85,7 +85,9 @@ cdef class Identities:
         """The number of the list with the fields of ``state``; 0 if there is none."""
         cdef unsigned char[645] key
         cdef Py_ssize_t size = _identity(state, key)
-        cdef uint64_t hashed = ingestd_hash(key, size)
+        return self.find_hashed(key, size, ingestd_hash(key, size))
+
+    cdef uint32_t find_hashed(self, const unsigned char* key, Py_ssize_t size, uint64_t hashed) noexcept:
         cdef uint64_t at = hashed & self.mask
         cdef uint64_t slot = self.slots[at]
         cdef ValueList* known
@@ -123,12 +125,13 @@ cdef class Identities:
     cdef uint32_t add(self, const State* state, bytes kinds, tuple learned, double now) except 0:
         """Remember a value list with the fields of ``state``; replaces the one that has them. Return its number."""
         cdef unsigned char[645] key
-        cdef bytes identity = PyBytes_FromStringAndSize(<char*>key, _identity(state, key))
-        cdef uint32_t number = self.find(state)
+        cdef Py_ssize_t size = _identity(state, key)
+        cdef uint64_t hashed = ingestd_hash(key, size)
+        cdef uint32_t number = self.find_hashed(key, size, hashed)
         cdef bint fresh = number == 0
         cdef ValueList made
         memset(&made, 0, sizeof(ValueList))
-        self.fill(&made, identity, state, kinds, learned)
+        self.fill(&made, key, size, state, kinds, learned)
         if fresh:
             try:
                 self.make_room(now)
@@ -137,8 +140,7 @@ cdef class Identities:
                 free(made.block)
                 raise
             self.born += 1
-            made.born = self.born
-            made.hashed = ingestd_hash(PyBytes_AS_STRING(identity), PyBytes_GET_SIZE(identity))
+            made.born, made.hashed = self.born, hashed
         else:
             free(self.lists[number].block)
             made.born, made.hashed = self.lists[number].born, self.lists[number].hashed
@@ -151,7 +153,10 @@ cdef class Identities:
             self.living += 1
         return number
 
-    cdef int fill(self, ValueList* made, bytes identity, const State* state, bytes kinds, tuple learned) except -1:
+    cdef int fill(
+        self, ValueList* made, const unsigned char* identity, Py_ssize_t width, const State* state, bytes kinds,
+        tuple learned
+    ) except -1:
         """Give ``made`` the memory for what is known of it, and that."""
         cdef list spellings = learned[0]
         cdef list bounds = learned[1]
@@ -165,19 +170,19 @@ cdef class Identities:
             spelt += PyBytes_GET_SIZE(spelling)
         if spelt > UNKNOWN:
             raise OverflowError("spellings of 4 GiB")
-        limits = [(low, high) for low, high in bounds]
         made.count, made.mismatched = <uint16_t>count, bool(learned[2])
         for i in range(count):
             if self.rated and PyBytes_AS_STRING(kinds)[i] != GAUGE:
                 made.rates = True
-        memory = count * (8 + (sizeof(Counter) if made.rates else 0)) + PyBytes_GET_SIZE(identity) + 6 + count + spelt
+        cdef list limits = [(<double>low, <double>high) for low, high in bounds] if made.rates else []
+        memory = count * (8 + (sizeof(Counter) if made.rates else 0)) + width + 6 + count + spelt
         made.block = <uint8_t*>calloc(1, memory)
         if made.block is NULL:
             raise MemoryError
         for i in range(5):
             made.at[i], made.width[i] = <uint16_t>end, state.width[i]
             end += state.width[i] + 1
-        memcpy(identity_of(made), PyBytes_AS_STRING(identity), PyBytes_GET_SIZE(identity))
+        memcpy(identity_of(made), identity, width)
         size = 6 + 9 * count
         head = head_of(made)
         head[1], head[2], head[3], head[4], head[5] = 6, size >> 8, size & 255, count >> 8, count & 255

@@ -10,15 +10,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from ingestd._speed import CollectdReader, Refused, Run
-from ingestd.points import Batch, NameTable, NewName, Parsed
+from ingestd._speed import CollectdNaming, CollectdReader, Reader, Refused, Run
+from ingestd.points import Batch, NameTable, NewNames, Parsed
 from ingestd.wire.framing import WireError
-from ingestd.wire.graphite_names import GraphiteNames, Identity, NamingOptions, field_text
+from ingestd.wire.graphite_names import GraphiteNames, NamingOptions, field_text
 from ingestd.wire.parts import PureReader
 from ingestd.wire.rates import SECOND
 from ingestd.wire.seal import Security, decrypted, verified
 from ingestd.wire.typesdb import TypesDB
-from ingestd.wire.value_lists import LIMIT, NO_PATH, Key, Learned
+from ingestd.wire.value_lists import LIMIT, Described, Key, Learned
 
 SEVERITIES: Final = {1: "failure", 2: "warning", 4: "okay"}
 
@@ -74,12 +74,13 @@ class CollectdParser:
         """Level and users; may be replaced at any time."""
         self._types = types
         self._names = GraphiteNames(naming)
+        self._reader: Reader
         units = max(1, round(interval * SECOND))
-        self._reader = (
-            CollectdReader(self._learn, _tell, verified, decrypted, store_rates, units, limit)
-            if compiled and CollectdReader
-            else PureReader(self._learn, _tell, store_rates, units, limit)
-        )
+        if compiled and CollectdReader and CollectdNaming:
+            naming = CollectdNaming(self._names.scheme(), self._describe, self._names.spellings)
+            self._reader = CollectdReader(naming, _tell, verified, decrypted, store_rates, units, limit)
+        else:
+            self._reader = PureReader(self._learn, _tell, store_rates, units, limit)
 
     @property
     def types(self) -> TypesDB:
@@ -131,24 +132,27 @@ class CollectdParser:
         end of the datagram counts as one point ``malformed``, what security refuses as one point ``security``.
         """
         found = self._reader.read(datagrams, names, now, self.security)
-        ids, stamps, values, unknown, runs, refused, notifications, failed = found
+        ids, stamps, values, rows, spellings, runs, refused, notifications, failed = found
         rejected: Counter[str] = Counter()
         for _, _, reasons in refused:
             rejected.update(reasons)
-        new = [NewName(row, spelling, spelling.decode()) for row, spelling in unknown]
-        return CollectdParsed(Batch(ids, stamps, values), new, dict(rejected), notifications, runs, refused, failed)
+        unknown = NewNames(rows, spellings)
+        return CollectdParsed(Batch(ids, stamps, values), unknown, dict(rejected), notifications, runs, refused, failed)
 
-    def _learn(self, key: Key, kinds: bytes) -> Learned | None:
-        sources = self._types.types.get(key[3])
+    def _describe(self, type_: bytes, kinds: bytes) -> Described | None:
+        """What types.db says of values of ``kinds``; None where it has no such type, or one of another length."""
+        sources = self._types.types.get(type_)
         if sources is None or len(sources) != len(kinds):
             return None
-        identity = Identity(*key)
-        paths = [self._names.path(identity, source.name, len(sources)) for source in sources]
         return (
-            [NO_PATH if path is None else path.encode() for path in paths],
+            [source.name for source in sources],
             [(source.minimum, source.maximum) for source in sources],
             any(source.kind != kind for source, kind in zip(sources, kinds, strict=True)),
         )
+
+    def _learn(self, key: Key, kinds: bytes) -> Learned | None:
+        described = self._describe(key[3], kinds)
+        return described and (self._names.spellings(key, described[0]), *described[1:])
 
 
 def _tell(time: int, severity: int, fields: Key, message: bytes) -> Notification:

@@ -15,6 +15,7 @@ What still is none (a name that ends in a dot, a ``;`` that makes a tag without 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -27,6 +28,12 @@ _GLOB: Final = "*?[]{}"
 _SEPARATOR: Final = "."
 _WHITE_OR_CONTROL: Final = "".join(map(chr, (*range(0x21), 0x7F)))
 _FORBIDDEN_IN_NAME: Final = ' \t"\\:!,/()\n\r' + _GLOB
+
+
+NO_PATH: Final = b""
+"""Stands for the spelling of a value whose name cannot be a path."""
+_PLAIN: Final = frozenset(map(chr, range(0x21, 0x7F))) - set(_GLOB + ";/")
+"""What stands for itself in a path, and the dot, which does between two others."""
 
 
 class Identity(NamedTuple):
@@ -59,6 +66,25 @@ class NamingOptions:
             raise WireError(f"collectd escape character {escape!r}: must be one printable ASCII character of a path")
 
 
+class Scheme(NamedTuple):
+    """How names are put together of fields of ASCII: ``head``, host, ``tail``, and the others between dots and dashes.
+
+    ``fields`` and ``sources``, 256 bytes each, give what stands for each byte of a field, or of the name of a data
+    source; 0 where that depends on more than the byte.
+    """
+
+    fields: bytes
+    sources: bytes
+    head: bytes
+    tail: bytes
+    dash: bytes
+    always: bool
+    """Whether a single data source is named as well."""
+    length: int
+    depth: int
+    """Limits of a path: bytes and nodes."""
+
+
 class GraphiteNames:
     """Gives the paths of value lists under fixed :class:`NamingOptions`."""
 
@@ -81,6 +107,35 @@ class GraphiteNames:
         form = self._tagged if self._options.use_tags else self._plain
         name = form(host, plugin, plugin_instance, type_, type_instance, ds)
         return canonical_path(name.translate(self._name).encode(), _LIMITS)
+
+    def spellings(self, fields: tuple[bytes, ...], sources: Sequence[bytes]) -> list[bytes]:
+        """The paths of all values of an identity, whose data sources have these names; NO_PATH for one without."""
+        identity = Identity(*fields)
+        paths = [self.path(identity, source, len(sources)) for source in sources]
+        return [NO_PATH if path is None else path.encode() for path in paths]
+
+    def scheme(self) -> Scheme | None:
+        """What a kernel needs to give the same as :meth:`spellings`; None where the options look at whole fields."""
+        options = self._options
+        ends = [text.translate(self._name) for text in (options.prefix, options.postfix)]
+        if (
+            options.use_tags
+            or options.drop_duplicate_fields
+            or options.reverse_host
+            or not _PLAIN.issuperset("".join(ends))
+        ):
+            return None
+        bytes_ = [chr(byte) for byte in range(0x80)]
+        tables = (
+            [text.replace("/", "_").translate(self._field).translate(self._name) for text in bytes_],
+            [text.translate(self._name) for text in bytes_],
+        )
+        fields, sources = (
+            bytes(ord(text) if text in _PLAIN else 0 for text in table).ljust(256, b"\0") for table in tables
+        )
+        dash = b"." if options.separate_instances else b"-"
+        head, tail = map(str.encode, ends)
+        return Scheme(fields, sources, head, tail, dash, options.always_append_ds, _LIMITS.length, _LIMITS.depth)
 
     def _plain(self, host: str, plugin: str, plugin_instance: str, type_: str, type_instance: str, ds: str) -> str:
         options = self._options

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from ingestd._speed import Found, Refused, Run
 from ingestd.points import UNKNOWN, NameTable
+from ingestd.wire.graphite_names import NO_PATH
 from ingestd.wire.rates import SECOND, Rate
 from ingestd.wire.seal import NESTING_LIMIT, SIGN_OVERHEAD, Level, Security, decrypted, verified
-from ingestd.wire.value_lists import LIMIT, NO_PATH, Key, Learn, Raws, ValueList, ValueLists
+from ingestd.wire.value_lists import LIMIT, Key, Learn, Raws, ValueList, ValueLists
 
 _HOST, _TIME, _PLUGIN, _PLUGIN_INSTANCE, _TYPE, _TYPE_INSTANCE = range(6)
 _VALUES, _INTERVAL, _TIME_HR, _INTERVAL_HR = range(6, 10)
@@ -128,7 +129,8 @@ class PureReader:
     def read(self, datagrams: Sequence[bytes], names: NameTable, now: float, security: Security) -> Found:
         """All that can be read of ``datagrams``, in their order. A datagram on which this fails gives nothing."""
         columns: list[tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64]]] = []
-        unknown: list[tuple[int, bytes]] = []
+        rows: list[int] = []
+        unknown: list[bytes] = []
         runs: list[Run] = []
         refused: list[Refused] = []
         notifications: list[Any] = []
@@ -150,13 +152,15 @@ class PureReader:
             if found.rejected:
                 refused.append((number, mine[0][2] if mine else b"", found.rejected))
             runs += mine
-            unknown += [(offset + row, spelling) for row, spelling in new]
+            rows += [offset + row for row, _ in new]
+            unknown += [spelling for _, spelling in new]
             columns.append((ids, stamps, values))
             notifications += found.notifications
             offset += len(ids)
         empty = np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.float64)
         joined = columns[0] if len(columns) == 1 else [np.concatenate(column) for column in zip(empty, *columns)]  # noqa: B905
-        return (joined[0], joined[1], joined[2], unknown, runs, refused, notifications, failed)
+        where = np.array(rows, np.intp)
+        return (joined[0], joined[1], joined[2], where, unknown, runs, refused, notifications, failed)
 
     def _read(self, data: bytes, seal: Level, depth: int, found: _Found) -> None:  # noqa: C901
         """Read all parts of ``data``, which is protected by ``seal``.

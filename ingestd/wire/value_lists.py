@@ -20,13 +20,12 @@ LIMIT: Final = 500_000
 """Value lists in the table: about 1 KB each, so that forged identities cannot take the machine's memory."""
 VALUES: Final = 6
 """The type of a part with values."""
-NO_PATH: Final = b""
-"""Stands for the spelling of a value whose name cannot be a path."""
-
 Key: TypeAlias = tuple[bytes, ...]
 """The five fields of an :class:`Identity`, as they stand on the wire."""
 Learned: TypeAlias = tuple[list[bytes], list[tuple[float, float]], bool]
 """Of each value the spelling and the bounds of its rate, and whether the kinds are not those of types.db."""
+Described: TypeAlias = tuple[list[bytes], list[tuple[float, float]], bool]
+"""The same of a type: names of the data sources in place of spellings."""
 Learn: TypeAlias = Callable[[Key, bytes], Learned | None]
 """What there is to know of an identity whose values are of these kinds; None: its type has other values, or none."""
 Raws: TypeAlias = Sequence[int | float]
