@@ -17,6 +17,7 @@ from ingestd.serve.events import EventHandlers
 from ingestd.serve.find import Handler, expand_handler, find_handler, index_handler
 from ingestd.serve.functions import function_details, function_list
 from ingestd.serve.headers import HEADERS, SERVER
+from ingestd.serve.pages import PATHS, dashboard, dashboards, file, page
 from ingestd.serve.params import BODIES, Bodies, ServeError, params_of
 from ingestd.serve.render import render_handler
 from ingestd.serve.stream import Streams
@@ -85,6 +86,11 @@ def make_app(
     route(("POST",), "/tags/tagMultiSeries", tags.tag_multi_series, WRITE)
     route(("POST",), "/tags/delSeries", tags.delete_series, ADMIN)
     route(("GET",), "/tags/{tag:.+}", tags.tag, READ)
+    for path in PATHS:
+        route(("GET",), path, page, READ)
+    route(("GET",), "/web/{name}", file, READ)
+    route(("GET",), "/dashboard/find", dashboards, READ)
+    route(("GET",), "/dashboard/load/{name}", dashboard, READ)
     _add_status(
         route, deps, lambda: {"connections": connections(), "streams": streams.as_dict(), "access": access.as_dict()}
     )

@@ -25,6 +25,13 @@ QUESTIONS = [
     ("GET", "/metrics", "read"),
     ("GET", "/events/get_data", "read"),
     ("GET", "/events/1", "read"),
+    ("GET", "/", "read"),
+    ("GET", "/composer", "read"),
+    ("GET", "/browser", "read"),
+    ("GET", "/dashboard", "read"),
+    ("GET", "/dashboard/find", "read"),
+    ("GET", "/dashboard/load/a", "read"),
+    ("GET", "/web/page.js", "read"),
     ("GET", "/functions", "read"),
     ("GET", "/functions/alias", "read"),
     ("GET", "/status", "read"),
@@ -116,6 +123,8 @@ async def test_every_route_has_a_scope(fakes):
         "/health",
         "/events/{id}",
         "/functions/{name}",
+        "/dashboard/load/{name}",
+        "/web/{name}",
         "/tags/{tag}",
     }
     assert {resource.canonical.rstrip("/") for resource in app.router.resources()} <= known
