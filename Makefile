@@ -19,7 +19,7 @@ SANITIZED ?= 200000
 FUZZ = fuzz$(if $(GUIDED),_guided).py --inputs $(INPUTS) $(if $(SEED),--seed $(SEED)) $(addprefix --target ,$(TARGET)) \
   $(if $(GUIDED),,--jobs $(JOBS))
 
-.PHONY: run test check bench compare record soak fuzz lock audit
+.PHONY: run test check bench micro compare record soak fuzz lock audit
 
 run: $(STAMP)
 	$(BIN)/ingestd serve --data data
@@ -35,6 +35,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
+
+micro: $(STAMP)
+	$(BIN)/python -m pytest bench/micro --benchmark-only --benchmark-columns=median,iqr,min,max,rounds
 
 compare: $(STAMP)
 	$(BIN)/python -m bench.compare

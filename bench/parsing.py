@@ -52,30 +52,35 @@ def collectd(size: Size) -> Iterator[Figure]:
 
     As many datagrams at once as the daemon reads in a turn.
     """
-    users = parse_auth_file((GOLDEN / "auth_file").read_text())
-    types = parse_types_db((GOLDEN / "types.db").read_text(), TypesDB({}))
     for file, level in (("plain", Level.NONE), ("signed", Level.SIGN), ("encrypted", Level.ENCRYPT)):
-        parser = CollectdParser(types, NamingOptions(), Security(level, users))
+        parser = new_parser(level)
         sent = datagrams(f"{file}.bin")
         found = Series(f"parse: collectd, {file}", "ns/point", "copy of the datagrams")
         yield _timed(found, parser, [sent] * (size.runs + 3))
     for file, per_datagram in (("hosts of 200 values", 30), ("datagrams of one value", 1)):
-        parser = CollectdParser(types, NamingOptions(), Security())
+        parser = new_parser(Level.NONE)
         found = Series(f"parse: collectd, {size.series // 200} {file}", "ns/point", "copy of the datagrams")
         steps = [host_datagrams(size.series // 200, NOW + 10 * step, per_datagram) for step in range(size.runs + 3)]
         yield _timed(found, parser, steps)
-    yield _first_sight(Series("parse: collectd, all identities new", "ns/point", "copy of the datagrams"), size, types)
+    yield _first_sight(Series("parse: collectd, all identities new", "ns/point", "copy of the datagrams"), size)
 
 
-def _first_sight(found: Series, size: Size, types: TypesDB) -> Figure:
+def _first_sight(found: Series, size: Size) -> Figure:
     """What :func:`_timed` passes over: datagrams of which no identity and no name is known."""
     sent = host_datagrams(size.series // 200, NOW, 30)
     for _ in range(size.runs):
-        parser = CollectdParser(types, NamingOptions(), Security())
+        parser = new_parser(Level.NONE)
         took = sum(thread_ns(parser.parse_all, sent[i : i + TURN], Table(), NOW) for i in range(0, len(sent), TURN))
         found.runs.append(took / size.series)
         found.floor_runs.append(thread_ns(_copy, sent) / size.series)
     return found.figure()
+
+
+def new_parser(level: Level) -> CollectdParser:
+    """A parser that knows nothing yet but the users and types of the captures."""
+    users = parse_auth_file((GOLDEN / "auth_file").read_text())
+    types = parse_types_db((GOLDEN / "types.db").read_text(), TypesDB({}))
+    return CollectdParser(types, NamingOptions(), Security(level, users))
 
 
 def _timed(found: Series, parser: CollectdParser, steps: list[list[bytes]]) -> Figure:

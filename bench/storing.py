@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.figures import Figure, Series, process_ns, thread_ns
 from bench.material import Fleet, Size
-from ingestd.points import Batch
+from ingestd.points import Batch, Ids, Values
 from ingestd.storage.fileformat import record_size
 from ingestd.storage.files import Files
 from ingestd.storage.journal import Journal
@@ -33,28 +33,33 @@ CLOCK: Final = 1_795_380_600
 
 def journal(size: Size, directory: Path) -> Iterator[Figure]:
     """Records of 2,000 points, groups of about 256 KB, encoded and written to the page cache; not synced."""
-    random = np.random.default_rng(3)
     count = max(1, size.series * size.steps // BATCH)
-    columns = [(np.arange(BATCH, dtype=np.uint32), np.full(BATCH, CLOCK), random.random(BATCH)) for _ in range(8)]
     length = record_size(BATCH)
     found = Series("journal: encode and write", "ns/point", "pwrite of as many bytes")
     for run in range(size.runs):
-        files = Files()
         target = directory / f"journal{run}"
-        segment = (count + 2) * length + 4096
-        log = Journal(target, files, segment)
-        log.start(0)
-        entries = [Entry(i * length, length, CLOCK, None, *columns[i % 8], None) for i in range(count + 1)]
-        log.write_entries(entries[:1])
-        groups = [entries[i : i + 6] for i in range(1, count + 1, 6)]
-        found.runs.append(thread_ns(_write_groups, log, groups) / (count * BATCH))
+        log, groups = new_journal(target, count)
+        found.runs.append(thread_ns(write_groups, log, groups) / (count * BATCH))
         log.close()
         found.floor_runs.append(_bare_write(directory / "bare", count * length, 6 * length) / (count * BATCH))
         shutil.rmtree(target)
     yield found.figure()
 
 
-def _write_groups(log: Journal, groups: list[list[Entry]]) -> None:
+def new_journal(directory: Path, count: int) -> tuple[Journal, list[list[Entry]]]:
+    """A journal that has begun its first segment, and ``count`` records of 2,000 points in groups of about 256 KB."""
+    random = np.random.default_rng(3)
+    columns = [(np.arange(BATCH, dtype=np.uint32), np.full(BATCH, CLOCK), random.random(BATCH)) for _ in range(8)]
+    length = record_size(BATCH)
+    log = Journal(directory, Files(), (count + 2) * length + 4096)
+    log.start(0)
+    entries = [Entry(i * length, length, CLOCK, None, *columns[i % 8], None) for i in range(count + 1)]
+    log.write_entries(entries[:1])
+    return log, [entries[i : i + 6] for i in range(1, count + 1, 6)]
+
+
+def write_groups(log: Journal, groups: list[list[Entry]]) -> None:
+    """Encode and write what :func:`new_journal` gave."""
     for group in groups:
         log.write_entries(group)
 
@@ -76,7 +81,7 @@ def _write_at(fd: int, data: bytes, offsets: range) -> None:
         os.pwrite(fd, data, offset)
 
 
-class _Loop:
+class Loop:
     """Stands in for the event loop: runs what the store's threads post to it, and delayed calls when told."""
 
     def __init__(self) -> None:
@@ -108,6 +113,28 @@ class _Loop:
         while not future.done():
             self.run_next()
 
+    def settle(self, one: Store) -> None:
+        """Wait until the journal has all points."""
+        self.run_delayed()
+        while one.busy:
+            self.run_next()
+
+
+def open_store(directory: Path) -> tuple[Store, Loop]:
+    """An open store of the default schema without limits, whose journal is never synced, and what runs its calls."""
+    loop = Loop()
+    settings = StoreSettings(durability=Durability("never"), in_flight=1 << 40, stall_seconds=1e9)
+    one = Store(directory, SchemaRules(), settings, loop.post, loop.later)
+    one.open()
+    return one, loop
+
+
+def batches_of(ids: Ids, when: int, values: Values) -> list[Batch]:
+    """A point of each series at ``when``, 2,000 to a batch."""
+    times = np.full(len(ids), when)
+    parts = [slice(i, i + BATCH) for i in range(0, len(ids), BATCH)]
+    return [Batch(ids[part], times[part], values[part]) for part in parts]
+
 
 def store(size: Size, directory: Path) -> Iterator[Figure]:
     """One whole block of all series through the store: accepted in batches, then written as a file."""
@@ -117,30 +144,22 @@ def store(size: Size, directory: Path) -> Iterator[Figure]:
     values = np.random.default_rng(4).random(size.series)
     points = size.series * BLOCK
     for run in range(size.runs):
-        loop = _Loop()
         target = directory / f"store{run}"
-        settings = StoreSettings(durability=Durability("never"), in_flight=1 << 40, stall_seconds=1e9)
-        one = Store(target, SchemaRules(), settings, loop.post, loop.later)
-        one.open()
+        one, loop = open_store(target)
         ids = one.create(paths, CLOCK)
         spent = copied = 0
         for slot in range(BLOCK):
             when = CLOCK + 10 * slot
-            batches = [
-                Batch(ids[i : i + BATCH], np.full(len(ids[i : i + BATCH]), when), values[i : i + BATCH] + slot)
-                for i in range(0, size.series, BATCH)
-            ]
+            batches = batches_of(ids, when, values + slot)
             copied += thread_ns(_copy, batches)
-            spent += thread_ns(_accept, one, batches, when)
+            spent += thread_ns(accept, one, batches, when)
             loop.run_posted()
         accepted.runs.append(spent / points)
         accepted.floor_runs.append(copied / points)
-        loop.run_delayed()
-        while one.busy:
-            loop.run_next()
+        loop.settle(one)
         # What the journal holds is not the flush's: a checkpoint syncs it first.
         os.sync()
-        written.runs.append(process_ns(_flush, one, loop) / points)
+        written.runs.append(process_ns(flush, one, loop) / points)
         one.close()
         shutil.rmtree(target)
         written.floor_runs.append(_bare_write(directory / "bare", 8 * points, 8192 * BLOCK * 8) / points)
@@ -155,22 +174,21 @@ def _copy(batches: list[Batch]) -> None:
         batch.values.copy()
 
 
-def _accept(one: Store, batches: list[Batch], clock: int) -> None:
+def accept(one: Store, batches: list[Batch], clock: int) -> None:
+    """Take all of ``batches`` at ``clock``."""
     for batch in batches:
         one.accept(batch, clock, None)
 
 
-def _flush(one: Store, loop: _Loop) -> None:
+def flush(one: Store, loop: Loop) -> None:
+    """Write all that is in memory."""
     loop.until(one.flush())
 
 
 def rollup(size: Size) -> Iterator[Figure]:
     """:func:`roll_up` of blocks of 8,192 series by 6, a tenth of the slots empty; a point is a fine slot."""
-    random = np.random.default_rng(5)
-    rows = min(8192, size.series)
-    fine = random.random((rows, BLOCK))
-    fine[random.random(fine.shape) < 0.1] = np.nan
-    profile_of = np.zeros(rows, np.uint16)
+    fine = fine_values(min(8192, size.series), BLOCK)
+    profile_of = np.zeros(len(fine), np.uint16)
     for method in ("average", "max"):
         found = Series(f"rollup: {method}", "ns/point", "copy of the fine values")
         profiles = [Profile(method, 0.5)]
@@ -178,3 +196,11 @@ def rollup(size: Size) -> Iterator[Figure]:
             found.floor_runs.append(thread_ns(fine.copy) / fine.size)
             found.runs.append(thread_ns(roll_up, fine, 6, profiles, profile_of) / fine.size)
         yield found.figure()
+
+
+def fine_values(rows: int, slots: int) -> Values:
+    """Random values of [``rows``, ``slots``], a tenth of them missing."""
+    random = np.random.default_rng(5)
+    fine = random.random((rows, slots))
+    fine[random.random(fine.shape) < 0.1] = np.nan
+    return fine
