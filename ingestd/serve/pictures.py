@@ -39,6 +39,7 @@ def kind_of(params: Params, formats: Mapping[str, object]) -> str:
     name = params.get("format", "raw" if "rawData" in params else "pickle" if "pickle" in params else "png")
     if name in formats and graph != "pie":
         return ""
+    name = params.get("outputFormat").lower() or name
     return name if name in CONTENT_TYPES else "png"
 
 
@@ -55,7 +56,7 @@ def picture_writer(
     def write(series: list[Series], asked: Request, params: Params) -> bytes:
         from ingestd.serve.chart.render import render_chart  # noqa: PLC0415 - Pillow: for those who want pictures
 
-        body = render_chart(series, options, asked.tz, kind, allowed, scratch)
+        body = render_chart(series, options, asked.tz, kind, allowed, scratch, asked.stop)
         # A callback is called with the document as a string.
         return json.dumps(body.decode()).encode() if kind == "svg" and params.callback() else body
 

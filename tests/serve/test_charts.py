@@ -228,8 +228,8 @@ def test_a_value_axis_may_stand_at_the_right():
 
 
 def test_times_are_those_of_the_zone_and_the_format():
-    assert words(picture(RAMP, width="600", tz=ZoneInfo("Asia/Kolkata")), "x")[:2] == ["04:30", "04:40"]
-    assert words(picture(RAMP, width="600", xFormat="%Hh%M"), "x")[:2] == ["23h00", "23h10"]
+    assert words(picture(RAMP, width="600", tz=ZoneInfo("Asia/Kolkata")), "x")[:2] == ["04:30", "04:35"]
+    assert words(picture(RAMP, width="600", xFormat="%Hh%M"), "x")[:2] == ["23h00", "23h05"]
     with pytest.raises(ChartError, match="the limit is 64"):
         picture(RAMP, xFormat="%H" * 40)
 

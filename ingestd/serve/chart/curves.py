@@ -21,6 +21,8 @@ from ingestd.serve.chart.fonts import clean
 from ingestd.serve.chart.options import ChartError, ChartOptions
 from ingestd.serve.chart.shapes import Values
 
+_DASH: Final = 0.5
+"""Pixels of a dash below which a line looks solid, and takes for ever."""
 _DENSE: Final = 2
 """Points a pixel beyond which only the lowest and the highest of each column of pixels is drawn."""
 
@@ -140,7 +142,7 @@ def curves_of(series: Sequence[Series], options: ChartOptions, span: float, pixe
                 values=np.nan_to_num(values, nan=0.0) if options.null_as_zero else values,
                 step=step,
                 width=min(max(width, 0.0), 100.0),
-                dash=min(max(dash, 0.0), 1000.0),
+                dash=min(dash, 1000.0) if dash >= _DASH else 0.0,
                 right=right,
                 stacked=bool(each.options.get("stacked")),
                 infinite=bool(each.options.get("drawAsInfinite")),

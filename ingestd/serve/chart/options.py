@@ -27,6 +27,7 @@ FORMAT_MAX: Final = 64
 LEGEND_AUTO: Final = 10
 """Entries beyond which a legend is shown on request only (graphite-web's LEGEND_MAX_ITEMS)."""
 
+_MARGIN: Final = 10
 _WHITE: Final = (1.0, 1.0, 1.0, 1.0)
 _FAMILIES: Final[Mapping[str, Family]] = {
     "serif": "serif",
@@ -224,6 +225,11 @@ def _side(fields: _Fields, side: str) -> SideOptions:
     )
 
 
+def _margin(fields: _Fields) -> int:
+    margin = fields.whole("margin", -SIZE_MAX, SIZE_MAX, _MARGIN)
+    return margin if margin >= 0 else _MARGIN
+
+
 def _font(fields: _Fields) -> Font:
     name = fields.text("fontName", "sans").lower()
     family: Family = next((family for word, family in _FAMILIES.items() if word in name), "sans")
@@ -311,7 +317,7 @@ def parse_options(params: Mapping[str, str], limits: ChartLimits) -> ChartOption
     return ChartOptions(
         width=width,
         height=height,
-        margin=0 if only else max(fields.whole("margin", -SIZE_MAX, SIZE_MAX, 10), 0),
+        margin=0 if only else _margin(fields),
         font=_font(fields),
         background=palette.background,
         foreground=palette.foreground,

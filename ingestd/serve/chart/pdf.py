@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.font_manager import FontProperties, get_font
 from matplotlib.transforms import Bbox, IdentityTransform
 
 from ingestd.serve.chart.fonts import font_file, width_of
+from ingestd.serve.chart.options import ChartError
 from ingestd.serve.chart.raster import closed, path_of
 from ingestd.serve.chart.shapes import Box, Fill, Font, Group, Lines, Picture, Shape, Text
 
@@ -20,10 +22,13 @@ _POINTS = 72
 _AS_IS = IdentityTransform()
 
 
-def pdf_of(picture: Picture) -> bytes:
-    """The picture as a document of one page, with its fonts."""
+def pdf_of(picture: Picture, stop: Callable[[], bool]) -> bytes:
+    """The picture as a document of one page, with its fonts.
+
+    :raises ChartError: ``stop``, which is asked before each shape, says so.
+    """
     figure = Figure(figsize=(picture.width / _POINTS, picture.height / _POINTS), dpi=_POINTS, frameon=False)
-    figure.add_artist(_Everything(picture))
+    figure.add_artist(_Everything(picture, stop))
     file = BytesIO()
     # Without a date the same chart is the same file.
     canvas: Any = FigureCanvasPdf(figure)
@@ -34,8 +39,9 @@ def pdf_of(picture: Picture) -> bytes:
 class _Everything(Artist):
     """All of a picture as one of matplotlib's artists."""
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture, stop: Callable[[], bool]) -> None:
         super().__init__()
+        self._stop = stop
         self._picture = picture
 
     def draw(self, renderer: Any) -> None:
@@ -48,6 +54,8 @@ class _Everything(Artist):
             for each in shape.shapes:
                 self._shape(renderer, each, shape.clip or clip)
             return
+        if self._stop():
+            raise ChartError("given up")
         height = self._picture.height
         context = renderer.new_gc()
         if clip is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -73,7 +73,9 @@ def pie_chart(series: Sequence[Series], options: ChartOptions) -> Picture:
         picture.shapes.append(Group("nodata", (note(area, options, "No Data"),)))
         return picture
     alpha = 1.0 if options.area_alpha is None else options.area_alpha
-    add_legend(picture, area, options, [Entry(each.name, with_alpha(each.color, alpha), area=True) for each in slices])
+    entries = [Entry(each.name, with_alpha(each.color, alpha), area=True) for each in slices]
+    # Without it nobody knows what the slices are, however many.
+    add_legend(picture, area, replace(options, show_legend=options.show_legend is not False), entries)
     radius = min(area.width, area.height) / 2 * 0.95
     if radius < 2:
         return picture
@@ -86,7 +88,7 @@ def pie_chart(series: Sequence[Series], options: ChartOptions) -> Picture:
     picture.shapes.append(Group("pie", tuple(parts)))
     labels = [_label(each, area, radius, options, alpha) for each in slices if _is_labelled(each, options)]
     if labels:
-        picture.shapes.append(Group("labels", tuple(labels)))
+        picture.shapes.append(Group("labels", tuple(_apart(labels))))
     return picture
 
 
@@ -118,6 +120,22 @@ def _is_labelled(each: Slice, options: ChartOptions) -> bool:
         return False
     size = each.share * 100 if options.value_labels == "percent" else each.value
     return size >= options.value_labels_min
+
+
+def _apart(labels: Sequence[Text]) -> list[Text]:
+    """The labels without those that would lie on others."""
+    shown: list[Text] = []
+    taken: list[tuple[float, float, float, float]] = []
+    for label in labels:
+        size, across = label.font.size, width_of(label.text, label.font) / 2
+        angle = math.radians(label.angle)
+        wide = across * abs(math.cos(angle)) + size / 2 * abs(math.sin(angle))
+        high = across * abs(math.sin(angle)) + size / 2 * abs(math.cos(angle))
+        box = (label.x - wide, label.x + wide, label.y - high, label.y + high)
+        if not any(box[0] < b[1] and b[0] < box[1] and box[2] < b[3] and b[2] < box[3] for b in taken):
+            shown.append(label)
+            taken.append(box)
+    return shown
 
 
 def _label(each: Slice, area: Area, radius: float, options: ChartOptions, alpha: float) -> Text:

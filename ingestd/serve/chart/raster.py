@@ -8,8 +8,10 @@ imports it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,17 +22,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ingestd.serve.chart.fonts import face, width_of
+from ingestd.serve.chart.options import ChartError
 from ingestd.serve.chart.shapes import Box, Fill, Font, Group, Lines, Picture, Shape, Text, Values
 
 _AGG: Any = RendererAgg  # untyped
 _AS_IS = IdentityTransform()
 _DPI = 72
 """At which a point is a pixel."""
+_PIECE = 65_536
+"""Pixels of a line that are drawn at once: 2 ms."""
+_SHORT = 8
+"""Points of a run that is drawn with others, above all lines of a grid."""
 
 
-def png_of(picture: Picture) -> bytes:
-    """The picture as a file; without an alpha channel if its background is opaque."""
-    pen = _Pen(picture)
+def png_of(picture: Picture, stop: Callable[[], bool]) -> bytes:
+    """The picture as a file; without an alpha channel if its background is opaque.
+
+    :raises ChartError: ``stop``, which is asked before each shape, says so.
+    """
+    pen = _Pen(picture, stop)
     for shape in picture.shapes:
         pen.draw(shape)
     image = Image.fromarray(pen.pixels, "RGBA") if picture.background[3] < 1 else Image.fromarray(pen.opaque(), "RGB")
@@ -53,6 +63,16 @@ def path_of(runs: tuple[Values, ...], height: float, closed: bool = False) -> Pa
     return path
 
 
+def pieces(run: Values, length: float) -> list[tuple[Values, float]]:
+    """A run cut after every ``length`` pixels or so, and how long it is before each piece.
+
+    The renderer does not let other threads run while it draws a path.
+    """
+    ends = np.cumsum(np.hypot(*np.diff(run, axis=0).T))
+    cuts = [0, *(np.flatnonzero(np.diff(ends // length)) + 1).tolist(), len(run) - 1]
+    return [(run[first : last + 1], float(ends[first - 1]) if first else 0.0) for first, last in pairwise(cuts)]
+
+
 def closed(polygons: tuple[Values, ...]) -> tuple[Values, ...]:
     """The polygons with their first points at their ends again."""
     return tuple(np.concatenate((polygon, polygon[:1])) for polygon in polygons)
@@ -61,7 +81,8 @@ def closed(polygons: tuple[Values, ...]) -> tuple[Values, ...]:
 class _Pen:
     """Draws shapes into an array of pixels."""
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture, stop: Callable[[], bool]) -> None:
+        self._stop = stop
         self._height = picture.height
         self._renderer: Any = _AGG(picture.width, picture.height, _DPI)
         self.pixels: NDArray[np.uint8] = np.asarray(self._renderer.buffer_rgba())
@@ -73,6 +94,8 @@ class _Pen:
         return np.ascontiguousarray(self.pixels[..., :3])
 
     def draw(self, shape: Shape) -> None:
+        if self._stop():
+            raise ChartError("given up")
         if isinstance(shape, Group):
             before = self._clip
             self._clip = shape.clip or before
@@ -108,9 +131,23 @@ class _Pen:
         context.set_alpha(lines.color[3])
         context.set_capstyle("round" if lines.round else "butt")
         context.set_joinstyle("round" if lines.round else "miter")
-        if lines.dash:
-            context.set_dashes(0, [lines.dash, lines.dash])
-        self._renderer.draw_path(context, path_of(lines.runs, self._height), _AS_IS)
+        if lines.color[3] < 1:
+            # Ends that lie on each other would be seen.
+            self._stroke(context, lines.runs, lines.dash, 0.0)
+            return
+        whole = tuple(run for run in lines.runs if len(run) < _SHORT)
+        if whole:
+            self._stroke(context, whole, lines.dash, 0.0)
+        for run in lines.runs:
+            if len(run) >= _SHORT:
+                for piece, before in pieces(run, _PIECE):
+                    self._stroke(context, (piece,), lines.dash, before)
+
+    def _stroke(self, context: Any, runs: tuple[Values, ...], dash: float, before: float) -> None:
+        """Draw runs; ``before``: how far back the first dash began."""
+        if dash:
+            context.set_dashes(before % (2 * dash), [dash, dash])
+        self._renderer.draw_path(context, path_of(runs, self._height), _AS_IS)
 
     def _polygons(self, fill: Fill) -> None:
         if not fill.polygons:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from functools import lru_cache
 from importlib import import_module
@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Final
 
+from ingestd.query.context import never
 from ingestd.query.grid import Series
 from ingestd.serve.chart.layout import add_title, note, sheet
 from ingestd.serve.chart.options import ChartError, ChartLimits, ChartOptions
@@ -49,10 +50,12 @@ def render_chart(
     kind: str,
     limits: ChartLimits,
     scratch: Path | None = None,
+    stop: Callable[[], bool] = never,
 ) -> bytes:
     """The chart of ``series`` as a file of ``kind``: png, svg or pdf. Called in worker threads.
 
-    ``scratch``: a directory in which a file may be made for a moment; None = that of the system for such.
+    ``scratch``: a directory in which a file may be made for a moment; None = that of the system for such. ``stop`` is
+    asked again and again: nobody waits for a picture any more.
 
     :raises ChartError: the series are too many, or an option does not fit them.
     """
@@ -64,10 +67,10 @@ def render_chart(
         if kind == "pdf":
             from ingestd.serve.chart.pdf import pdf_of  # noqa: PLC0415 - see raster
 
-            return pdf_of(picture)
+            return pdf_of(picture, stop)
         from ingestd.serve.chart.raster import png_of  # noqa: PLC0415 - takes a second and 33 MB
 
-        return png_of(picture)
+        return png_of(picture, stop)
 
 
 @lru_cache

@@ -25,6 +25,8 @@ _SLACK: Final = 1e-4
 _TICKS_MAX: Final = 200
 _LARGEST: Final = 1e300
 """Beyond, differences of values would be infinite."""
+_SMALLEST: Final = 1e-280
+"""Below, quotients would."""
 
 _CLOCK: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _DAYS: Final = 86_400
@@ -143,7 +145,7 @@ def choose_step(limits: Range, divisors: Sequence[int], system: str) -> float:
 def linear_scale(limits: Range, asked: AxisOptions, divisors: Sequence[int], system: str, minor: int) -> Scale:
     """An axis with even steps; ``minor`` lines between two labels."""
     span = limits.high - limits.low
-    if span <= max(abs(limits.low), abs(limits.high)) * 1e-12:
+    if span <= max(abs(limits.low), abs(limits.high), _SMALLEST) * 1e-12:
         limits = _apart(limits)
         span = limits.high - limits.low
     step = asked.step or choose_step(limits, divisors, system)
@@ -170,7 +172,7 @@ def linear_scale(limits: Range, asked: AxisOptions, divisors: Sequence[int], sys
 
 def _apart(limits: Range) -> Range:
     """Ends that float64 tells apart from their middle."""
-    room = max(abs(limits.low), abs(limits.high), 1e-300) * 1e-9
+    room = max(abs(limits.low), abs(limits.high), _SMALLEST) * 1e-9
     return Range(limits.low - room, limits.high + room, limits.low_fixed, limits.high_fixed)
 
 

@@ -70,10 +70,12 @@ def _text(text: Text) -> str:
     weight = ' font-weight="bold"' if font.bold else ""
     style = ' font-style="italic"' if font.italic else ""
     x, y = _number(text.x), _number(text.y)
+    # Else a viewer makes one blank of several, and columns of a legend (cactiStyle) are none.
+    space = ' xml:space="preserve"' if "  " in text.text else ""
     turn = f' transform="rotate({_number(text.angle)} {x} {y})"' if text.angle else ""
     return (
         f'<text x="{x}" y="{y}" font-family="{_FAMILIES[font.family]}" font-size="{_number(font.size)}"'
-        f"{weight}{style}{anchor}{_paint('fill', text.color)}{turn}>{escape(text.text)}</text>\n"
+        f"{weight}{style}{anchor}{_paint('fill', text.color)}{turn}{space}>{escape(text.text)}</text>\n"
     )
 
 

@@ -19,12 +19,12 @@ _YEAR: Final = 365 * _DAY
 _STEPS: Final = (
     *(1, 2, 5, 10, 15, 30),
     *(minutes * _MINUTE for minutes in (1, 2, 5, 10, 15, 30)),
-    *(hours * _HOUR for hours in (1, 2, 3, 6, 12)),
-    *(days * _DAY for days in (1, 2, 7, 14)),
+    *(hours * _HOUR for hours in (1, 2, 3, 4, 6, 12)),
+    *(days * _DAY for days in (1, 2, 3, 7, 14)),
     *(months * _MONTH for months in (1, 3, 6)),
     *(years * _YEAR for years in (1, 2, 5, 10, 20, 50)),
 )
-_PARTS: Final = {1: 1, 2: 2, 5: 5, 10: 5, 15: 3, 30: 3, 12: 4, 3: 3, 6: 6, 7: 7, 14: 2, 20: 4, 50: 5}
+_PARTS: Final = {1: 1, 2: 2, 5: 5, 10: 5, 15: 3, 30: 3, 12: 4, 3: 3, 4: 4, 6: 6, 7: 7, 14: 2, 20: 4, 50: 5}
 """Lines between two labels: into how many parts they cut a step of so many units."""
 _TICKS_MAX: Final = 400
 
@@ -149,8 +149,8 @@ def time_ticks(
         ticks = ticks_of(start, end, step, tz)
         labels = tuple(label_at(tick, step, tz, x_format) for tick in ticks)
         widest = max(map(width_of, labels), default=0.0)
-        # Labels of half their own width apart are read as a row, not as a line of text.
-        if step * pixels / span >= widest * 1.5 + 8 or step == _STEPS[-1]:
+        # Labels a quarter of their own width and some pixels apart are read as a row, not as a line of text.
+        if step * pixels / span >= widest * 1.25 + 8 or step == _STEPS[-1]:
             minor_step = _minor_step(step)
             minor = ticks_of(start, end, minor_step, tz) if minor_step and span / minor_step < _TICKS_MAX else ()
             return TimeTicks(ticks, labels, tuple(sorted(set(minor) - set(ticks))))

@@ -20,10 +20,13 @@ SYSTEMS: Final[Mapping[str, tuple[tuple[str, float], ...]]] = {
     "none": (),
 }
 
-_DECIMALS: Final = 2
+_LONG: Final = 9
+"""Characters of a label beyond which it may have an exponent."""
 _TINY: Final = 1e-4
 _HUGE: Final = 1e7
-"""Without a prefix, larger numbers are written with an exponent."""
+"""Numbers by themselves that are smaller or larger have an exponent."""
+_WHOLE: Final = 1e5
+"""Whole numbers below are written out rather than rounded."""
 
 
 def system_of(name: str) -> tuple[tuple[str, float], ...]:
@@ -31,77 +34,74 @@ def system_of(name: str) -> tuple[tuple[str, float], ...]:
     return SYSTEMS.get(name, SYSTEMS["si"])
 
 
-def decimals_of(step: float) -> int | None:
-    """How many decimals tell multiples of ``step`` apart; None if more than :data:`_DECIMALS` places are needed."""
-    for decimals in range(_DECIMALS + 1):
-        scaled = step * 10**decimals
-        if scaled >= 1 - 1e-9 and abs(scaled - round(scaled)) < 1e-6 * scaled:
-            return decimals
-    return None
-
-
-def _prefix(values: Sequence[float], step: float | None, system: str) -> tuple[str, float]:
-    """The largest prefix in which the largest value is at least one and steps need few decimals."""
-    largest = max(map(abs, values))
-    for prefix, size in system_of(system):
-        if largest < size * (1 - 1e-12):
-            continue
-        decimals = _DECIMALS if step is None else decimals_of(step / size)
-        # "1.05 k" is no shorter than "1050".
-        if decimals is not None and (step is None or decimals < _DECIMALS or largest >= 10 * size):
-            return prefix, size
-        if largest >= 1000 * size:
-            return prefix, size
-    return "", 1.0
+def _sizes(largest: float, system: str) -> list[tuple[str, float]]:
+    """The prefixes that numbers up to ``largest`` can have, largest first; the last is none."""
+    return [(name, size) for name, size in system_of(system) if largest >= size * (1 - 1e-12)] + [("", 1.0)]
 
 
 def labels_of(values: Sequence[float], step: float | None, system: str) -> list[str]:
-    """The labels of an axis. ``step`` is the distance of its values, or None if they have none (a logarithmic axis)."""
+    """The labels of an axis. ``step`` is the distance of its values, or None if they have none (a logarithmic axis).
+
+    All have the prefix with which the longest is shortest, and as many decimals as tell them apart.
+    """
     if not values:
         return []
     if step is None:
         return [label_of(value, system) for value in values]
-    prefix, size = _prefix(values, step, system)
-    scaled = [0.0 if abs(value) < step * 1e-6 else value / size for value in values]
-    largest = max(map(abs, scaled))
-    if step / size < _TINY or largest >= _HUGE:
-        numbers = [_exponent(value) for value in scaled]
-    else:
-        decimals = _places(step / size)
-        numbers = [f"{value:.{decimals}f}" for value in scaled]
-    return [_minus(f"{number} {prefix}".strip()) for number in numbers]
+    largest = max(map(abs, values))
+    near_zero = [0.0 if abs(value) < step * 1e-6 else value for value in values]
+    # Of equal ones, that with the larger prefix.
+    best = min((_labelled(near_zero, step, *each) for each in _sizes(largest, system)), key=_longest)
+    if _longest(best) <= _LONG:
+        return best
+    digits = max(1, math.ceil(math.log10(max(largest / step, 1)) - 1e-6) + 1)
+    return min(best, [_exponent(value, digits) for value in near_zero], key=_longest)
+
+
+def _longest(labels: Sequence[str]) -> int:
+    return max(map(len, labels))
+
+
+def _labelled(values: Sequence[float], step: float, prefix: str, size: float) -> list[str]:
+    decimals = _places(step / size)
+    return [_minus(f"{value / size:.{decimals}f} {prefix}".strip()) for value in values]
 
 
 def _places(step: float) -> int:
-    """Decimals that tell multiples of ``step`` apart, a step of at least :data:`_TINY`."""
+    """Decimals that tell multiples of ``step`` apart."""
     for decimals in range(7):
         scaled = step * 10**decimals
         if scaled >= 0.999 and abs(scaled - round(scaled)) < 1e-3:
             return decimals
-    return max(0, 1 - math.floor(math.log10(step)))
+    # Beyond the digits of a float64 there is nothing to tell apart.
+    return min(max(0, 1 - math.floor(math.log10(step))), 340)
 
 
 def label_of(value: float, system: str) -> str:
-    """One value by itself, to three digits."""
+    """One value by itself: a whole number of few digits as it is, any other to three digits."""
     if value == 0:
         return "0"
-    prefix, size = _prefix([value], None, system)
+    prefix, size = _sizes(abs(value), system)[0]
     scaled = value / size
+    digits = 2 - math.floor(math.log10(abs(scaled)))
+    if prefix and abs(value) < _WHOLE and value == round(value) and round(scaled, digits) != scaled:
+        prefix, scaled, digits = "", value, 0
     if abs(scaled) >= _HUGE or abs(scaled) < _TINY:
-        return _minus(f"{_exponent(scaled)} {prefix}".strip())
-    digits = max(0, 2 - math.floor(math.log10(abs(scaled))))
-    number = f"{scaled:.{digits}f}"
+        return f"{_exponent(scaled, 3)} {prefix}".strip()
+    number = f"{scaled:.{max(digits, 0)}f}"
     if "." in number:
         number = number.rstrip("0").rstrip(".")
     return _minus(f"{number} {prefix}".strip())
 
 
-def _exponent(value: float) -> str:
+def _exponent(value: float, digits: int) -> str:
+    """A number with an exponent, to at most so many digits."""
     if value == 0:
         return "0"
-    mantissa, exponent = f"{value:.4e}".split("e")
-    mantissa = mantissa.rstrip("0").rstrip(".")
-    return f"{mantissa}e{int(exponent)}"
+    mantissa, exponent = f"{value:.{min(digits, 17) - 1}e}".split("e")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return _minus(f"{mantissa}e{int(exponent)}")
 
 
 def _minus(text: str) -> str:
