@@ -21,7 +21,7 @@ PAUSE: Final = 0.05
 costs as much as a hundred of them. What comes after a longer silence is read at once."""
 _LEAST_PAUSE: Final = 0.01
 _FASTEST: Final = 256e6
-"""Bytes a second of the socket's buffer that are to fill half of it at most during a pause: 100,000 datagrams."""
+"""Bytes a second of the socket's buffer that it is to hold for a pause: 100,000 datagrams."""
 _DATAGRAM: Final = 65_536
 """Bytes: more than any UDP datagram has."""
 _DATAGRAMS_A_TURN: Final = 256
@@ -123,7 +123,7 @@ class _Door:
         room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         # As many as a turn takes are always followed by another turn: there may be more.
         self._much = min(room // _FULL, _DATAGRAMS_A_TURN * _OVERHEAD, _BYTES_A_TURN)
-        self._pause = min(PAUSE, max(_LEAST_PAUSE, room / 2 / _FASTEST))
+        self._pause = min(PAUSE, max(_LEAST_PAUSE, room / _FASTEST))
         self._timer: asyncio.Handle | None = None
         loop.add_reader(sock, self._wake)
 

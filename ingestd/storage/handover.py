@@ -17,6 +17,9 @@ from ingestd.storage.registry import Log
 GROUP_SIZE: Final = 256 << 10
 GROUP_SECONDS: Final = 0.002
 """A group is handed to the journal thread at this size or age: large enough to share a wake-up, too short to notice."""
+SMALL_GROUP: Final = 32 << 10
+"""Below this a group does not wait once the loop has done its turn: little was read, so there is no more to be had, and
+the timer would wake the loop for nothing else."""
 
 
 class HandOver:
@@ -86,8 +89,14 @@ class HandOver:
     def _open(self) -> Group:
         if self._group is None:
             self._group = Group(time.monotonic())
-            self._later(GROUP_SECONDS, self.flush)
+            self._later(0.0, self._after_turn)
         return self._group
+
+    def _after_turn(self) -> None:
+        if self._group is not None and self._group.size >= SMALL_GROUP:
+            self._later(GROUP_SECONDS, self.flush)
+        else:
+            self.flush()
 
     def flush(self) -> None:
         """Hand over what has gathered."""
