@@ -175,7 +175,9 @@ class Arrays:
     def fetch(self, ids: Ids, start: int, until: int, now: int) -> list[Rows]:
         first, last = start - start % STEP + STEP, until - until % STEP + STEP
         columns = np.arange(first // STEP, last // STEP) % self.values.shape[1]
-        return [Rows(Window(first, last, STEP), np.arange(len(ids)), self.values[ids][:, columns])]
+        # A row's values beside each other, as the store gives them.
+        values = np.ascontiguousarray(self.values[ids][:, columns])
+        return [Rows(Window(first, last, STEP), np.arange(len(ids)), values)]
 
 
 class Reading:

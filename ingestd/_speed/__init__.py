@@ -131,6 +131,10 @@ encode_compiled: Final[Encode | None] = _kernel("datapoints", "encode")
 sums_compiled: Final[Sums | None] = _kernel("sums", "sums")
 rows_compiled: Final[Any] = _module("rows")
 """Rows of block files and columns of rings: the functions of ``rows.pyi``."""
+along_compiled: Final[Any] = _module("along")
+"""Walks along series from point to point: the functions of ``along.pyi``."""
+windows_compiled: Final[Any] = _module("windows")
+"""Windows that slide along series: the functions of ``windows.pyi``."""
 tree_compiled: Final[Any] = _module("tree")
 """Walks through the tree of names: the functions of ``tree.pyi``."""
 load_lines_compiled: Final[Callable[..., tuple[int, int, int]] | None] = _kernel("load", "lines")

@@ -1,4 +1,4 @@
-"""Kernels of the way out: JSON and sums of any numbers, against their references."""
+"""Kernels of the way out: JSON, sums and walks of any numbers, against their references."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from fuzz_mutate import Mutator
 from fuzz_target import Target, dice
 
-from ingestd.query import reduce
+from ingestd.query import along, reduce
+from ingestd.query.functions import transform
 from ingestd.query.grid import Series
 from ingestd.serve.formats import json_bytes, to_json
 
@@ -23,7 +24,7 @@ STARTS: Final = (1_795_389_000, 0, -25, 9_999_999_985, 2**61, 2**62, -(2**62) - 
 
 
 class Answers(Target):
-    """:func:`json_bytes`, whose numbers are eight bytes each of the input, and :func:`reduce.across`."""
+    """:func:`json_bytes`, whose numbers are eight bytes each of the input; :func:`reduce.across`; walks along them."""
 
     name = "answers"
     tokens = tuple(struct.pack("<d", number) for number in NUMBERS)
@@ -60,7 +61,37 @@ class Answers(Target):
         text = to_json(series, no_nulls, pretty)
         assert json_bytes(series, no_nulls, pretty).decode() == text
         self._add(values, 1 + roll % 7)
+        self._walk(values, 1 + roll % 7, 1 + roll % 5, roll >> 8)
         return (min(len(values), 5), "e-" in text, "e+" in text, "null" in text, "9999" in text, roll & 3)
+
+    @staticmethod
+    def _walk(values: np.ndarray[tuple[int], np.dtype[np.float64]], points: int, size: int, way: int) -> None:
+        """Rows of ``points`` walked along in one of the ways, with the kernels and without."""
+        rows = values[: len(values) // points * points].reshape(-1, points)
+        kernels = along.along_compiled, along.windows_compiled
+        firsts, factors = np.arange(float(len(rows))), np.full((len(rows), 1), 0.5)
+        walks = [
+            lambda: along.filled(rows, size),
+            lambda: along.bridged(rows, size),
+            lambda: along.changes(rows),
+            lambda: along.running_deviations(rows, size, 0.5),
+            lambda: along.averages(rows, 0.25, firsts),
+            lambda: along.recurrence(rows, rows, firsts),
+            lambda: transform.rounded(rows, size - 2),
+        ]
+        if size <= points:
+            walks += [lambda: along.medians(rows, size), lambda: along.deviations(rows, size)]
+            walks += [lambda manner=manner: along.windows(rows, size, manner, factors) for manner in along.MANNERS]
+        with np.errstate(all="ignore"):
+            walk = walks[way % len(walks)]
+            found = walk()
+            try:
+                along.along_compiled = transform.along_compiled = along.windows_compiled = None
+                expected = walk()
+            finally:
+                along.along_compiled, along.windows_compiled = kernels
+                transform.along_compiled = along.along_compiled
+            assert np.array_equal(found, expected, equal_nan=True)
 
     @staticmethod
     def _add(values: np.ndarray[tuple[int], np.dtype[np.float64]], points: int) -> None:

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from ingestd.points import Values
+from ingestd.query.along import running_deviations
 from ingestd.query.attime import parse_time
 from ingestd.query.context import Context, Invocation
 from ingestd.query.functions.registry import (
@@ -99,30 +100,6 @@ def stdev(call: Invocation, series: SeriesList, points: int, tolerance: float) -
         call.context.charge(len(grid.labels), 4 * grid.values.shape[1])
         grid.values = running_deviations(grid.values, points, tolerance)
     return series.named("stdev", f",{points}", points, anew=True).floats()
-
-
-def running_deviations(values: Values, points: int, tolerance: float) -> Values:
-    """Deviations of the last ``points`` values, from running sums of them and their squares: float64[rows, n].
-
-    What leaves the window is taken off before what enters is added, one by one as in graphite-web: where the sums
-    cancel its result is noise, and this is the same noise.
-    """
-    there = ~np.isnan(values)
-    known = np.where(there, values, 0.0)
-    counts = _running(there.astype(np.float64), points)
-    sums = _running(known, points)
-    squares = _running(known * known, points)
-    enough = (counts > 0) & (counts / points >= tolerance)
-    return np.where(enough, np.sqrt(counts * squares - sums * sums) / counts, np.nan)
-
-
-def _running(values: Values, points: int) -> Values:
-    """Sums of the last ``points`` columns, by taking off and adding in turn."""
-    steps = np.empty((values.shape[0], 2 * values.shape[1]))
-    steps[:, 1::2] = values
-    steps[:, 0 : 2 * points : 2] = 0.0
-    steps[:, 2 * points :: 2] = -values[:, : max(values.shape[1] - points, 0)]
-    return np.asarray(np.cumsum(steps, axis=1)[:, 1::2])
 
 
 @function(

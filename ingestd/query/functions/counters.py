@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingestd.points import Values
+from ingestd.query.along import changes
 from ingestd.query.attime import parse_offset
 from ingestd.query.context import Invocation
-from ingestd.query.functions.gaps import around
 from ingestd.query.functions.registry import FLOAT, SERIES, STRING, Param, function, optional
 from ingestd.query.functions.transform import rounded
 from ingestd.query.grid import SeriesList
@@ -52,18 +52,9 @@ def per_second(call: Invocation, series: SeriesList, max_value: float | None, mi
 @function("changed", group="Special", params=(SERIES,))
 def changed(call: Invocation, series: SeriesList) -> SeriesList:
     """1 where a value differs from the last one before it, else 0."""
-
-    def change(values: Values) -> Values:
-        _, last, _ = around(values)
-        before = np.maximum(last[:, :-1], 0)
-        out = np.zeros_like(values)
-        earlier = np.take_along_axis(values, before, axis=1)
-        out[:, 1:] = (last[:, :-1] >= 0) & ~np.isnan(values[:, 1:]) & (values[:, 1:] != earlier)
-        return out
-
     for grid in series.grids:
         grid.labels.all(ints=True)
-    return series.named("changed").map(change)
+    return series.named("changed").map(changes)
 
 
 @function("integral", group="Transform", params=(SERIES,))

@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 
 from ingestd.points import Values
+from ingestd.query.along import recurrence
 from ingestd.query.context import Invocation
 from ingestd.query.functions.combine import aggregated, power
 from ingestd.query.functions.filter_series import HOW_MANY, chosen, highest, lowest
 from ingestd.query.functions.gaps import is_non_null
-from ingestd.query.functions.moving import recurrence
 from ingestd.query.functions.ratios import FIRST, SECOND
 from ingestd.query.functions.registry import (
     FLOAT,

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingestd.points import Values
+from ingestd.query.along import recurrence
 from ingestd.query.attime import parse_offset
 from ingestd.query.context import Context, Invocation
-from ingestd.query.functions.moving import recurrence
 from ingestd.query.functions.registry import INTEGER, INTERVAL, SERIES, function, optional
 from ingestd.query.grid import Grid, SeriesList
 from ingestd.query.labels import Labels, Tags

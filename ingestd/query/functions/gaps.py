@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingestd.points import Values
+from ingestd.query.along import bridged, filled
 from ingestd.query.context import Invocation
 from ingestd.query.functions.buckets import bucketed
 from ingestd.query.functions.registry import FLOAT, INT_OR_INF, SERIES, SERIES_LIST, function, optional
@@ -132,41 +133,3 @@ def gap_periods(values: Values) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     at = np.where(fits, third, 1)
     fits &= there[each, at] & (values[each, at] != 0) & ~there[each, at - 1] & ~there[each, at + 1]
     return np.where(fits, first, 0), np.where(fits, period, 0)
-
-
-def around(values: Values) -> tuple[NDArray[np.bool_], NDArray[np.int32], NDArray[np.int32]]:
-    """Where a row has no value, and the columns of the last value up to each point (-1) and of the next from it (n).
-
-    Three arrays [rows, n] of ``values`` float64[rows, n].
-    """
-    empty = np.isnan(values)
-    points = values.shape[1]
-    index = np.arange(points, dtype=np.int32)
-    last = np.maximum.accumulate(np.where(empty, np.int32(-1), index), axis=1)
-    following = np.minimum.accumulate(np.where(empty, np.int32(points), index)[:, ::-1], axis=1)[:, ::-1]
-    return empty, last, following
-
-
-def filled(values: Values, limit: float) -> Values:
-    """``values`` float64[rows, n] with gaps between a value and the next, or the end, of at most ``limit`` filled."""
-    if not np.isnan(values).any():
-        return values
-    empty, last, following = around(values)
-    rows, columns = np.nonzero(empty & (last >= 0) & (following - last - 1 <= limit))
-    out = values.copy()
-    out[rows, columns] = values[rows, last[rows, columns]]
-    return out
-
-
-def bridged(values: Values, limit: float) -> Values:
-    """``values`` float64[rows, n] with a straight line across gaps of at most ``limit`` points between two values."""
-    if not np.isnan(values).any():
-        return values
-    empty, last, following = around(values)
-    inside = empty & (last >= 0) & (following < values.shape[1])
-    rows, columns = np.nonzero(inside & (following - last - 1 <= limit))
-    left, right = last[rows, columns], following[rows, columns]
-    begin, end = values[rows, left], values[rows, right]
-    out = values.copy()
-    out[rows, columns] = begin + (columns - left) * (end - begin) / (right - left)
-    return out

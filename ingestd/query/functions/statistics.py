@@ -9,9 +9,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ingestd.points import Values
+from ingestd.query.along import doubled
 from ingestd.query.attime import parse_offset
 from ingestd.query.context import Invocation
-from ingestd.query.functions.moving import SORTED, doubled
+from ingestd.query.functions.moving import SORTED
 from ingestd.query.functions.registry import (
     FLOAT,
     INT_OR_INTERVAL,

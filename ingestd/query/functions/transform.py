@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ingestd._speed import along_compiled
 from ingestd.points import Values
 from ingestd.query.context import Invocation
 from ingestd.query.functions.registry import FLOAT, INTEGER, SERIES, Param, function, optional
@@ -124,6 +125,13 @@ def rounded(values: Values, digits: int) -> Values:
     if digits < -308:
         return values * 0.0
     power = 10.0 ** abs(digits)
+    if along_compiled is not None:
+        flat = np.ascontiguousarray(values).reshape(-1)
+        done = np.empty(flat.shape)
+        ties = along_compiled.rounded(flat, power, digits >= 0, done)
+        if ties:
+            done[ties] = [round(value, digits) for value in flat[ties].tolist()]
+        return done.reshape(values.shape)
     product = values * power if digits >= 0 else values / power
     nearest = np.rint(product)
     size = np.abs(product)
