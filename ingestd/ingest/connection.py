@@ -69,7 +69,7 @@ def usual(parsed: Parsed, size: int) -> bool:
 class Connection:
     """A client; ``last``: when it was heard last, on the loop's clock."""
 
-    __slots__ = ("alone", "last", "number", "size", "sock", "source", "splitter")
+    __slots__ = ("last", "number", "pending", "size", "sock", "source", "splitter", "steady")
 
     def __init__(self, sock: socket.socket, source: Source, splitter: Splitter[Any], now: float) -> None:
         self.sock = sock
@@ -79,18 +79,16 @@ class Connection:
         self.last = now
         self.size = FIRST_READ
         """Bytes of the next read: few at first, and more while all that comes is usual (:meth:`learn`)."""
-        self.alone = False
-        """Whether what it sends is parsed alone from now on, because not every line of it was a point."""
-
-    @property
-    def steady(self) -> bool:
+        self.steady = False
         """Whether it may be read and parsed with others: no TLS, not its first read, all it sends are points."""
-        return self.size >= READ_SIZE and not self.alone and free(self.source)
-
-    @property
-    def pending(self) -> bool:
+        self.pending = False
         """Whether an unfinished line goes before what comes next."""
-        return isinstance(self.splitter, LineSplitter) and self.splitter.pending
+
+    def feed(self, chunk: bytes) -> Any:
+        """What is whole now of what it has sent."""
+        whole = self.splitter.feed(chunk)
+        self.pending = isinstance(self.splitter, LineSplitter) and self.splitter.pending
+        return whole
 
     def learn(self, size: int, *, usual: bool) -> None:
         """A read has brought ``size`` bytes of lines: whether they were :func:`usual` says what the next may bring."""
@@ -111,7 +109,9 @@ class Connection:
             return 0, False
         except OSError:  # reset by the client: what came before it counts
             return 0, True
-        self.size = max(self.size, READ_SIZE)
+        if self.size < READ_SIZE:
+            self.size = READ_SIZE
+            self.steady = free(self.source)
         return size, not size
 
     def _receive_records(self, buffer: memoryview) -> tuple[int, bool]:

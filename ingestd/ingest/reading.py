@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -61,6 +62,7 @@ class Reader:
         self._keeper = keeper
         self._lines = lines
         self._buffer = memoryview(bytearray(LARGEST_READ + READ_SIZE if lines else 2 * READ_SIZE))
+        self._bytes = np.frombuffer(self._buffer, np.uint8)
         self.unread: list[Connection] = []
         """Connections that can be read and found the turn spent: the first of the next one."""
 
@@ -111,13 +113,32 @@ class Reader:
 
     def _take_crowd(self, crowd: list[Connection], sizes: list[int]) -> int:
         """Take what stands in the buffer, of each one behind the other. Return bytes."""
+        ends = list(accumulate(sizes))
+        if len(sizes) < len(crowd):
+            crowd = crowd[: len(sizes)]
+        if not self._are_whole(crowd, sizes, ends):
+            return self._take_each(crowd, sizes)
+        now = time.monotonic()
+        for connection in crowd:
+            connection.last = now
+        self._learn(crowd, sizes, usual=self._hand_over(crowd, bytes(self._buffer[: ends[-1]]), ends))
+        return ends[-1]
+
+    def _are_whole(self, crowd: list[Connection], sizes: list[int], ends: list[int]) -> bool:
+        """Whether each has sent whole lines, none of them too long: what nearly all that are read together have."""
+        if min(sizes) <= 0 or max(sizes) > self._limit or True in [c.pending for c in crowd]:
+            return False
+        return bool((self._bytes[np.array(ends) - 1] == _LF).all())
+
+    def _take_each(self, crowd: list[Connection], sizes: list[int]) -> int:
+        """As :meth:`_take_crowd`, where any of them has sent more, less or nothing."""
         buffer, limit, now = self._buffer, self._limit, time.monotonic()
         pieces: list[bytes] = []
         senders: list[Connection] = []
         ends: list[int] = []
         ended: list[Connection] = []
         run = at = length = 0
-        for connection, size in zip(crowd, sizes, strict=False):
+        for connection, size in zip(crowd, sizes, strict=True):
             if size <= 0:
                 if size != NOTHING:
                     ended.append(connection)
@@ -136,12 +157,17 @@ class Reader:
         pieces.append(bytes(buffer[run:at]))
         pieces = [piece for piece in pieces if piece]
         fine = self._hand_over(senders, pieces[0] if len(pieces) == 1 else b"".join(pieces), ends)
-        if len(crowd) <= _FEW:
-            for connection, size in zip(crowd, sizes, strict=False):
-                connection.learn(size, usual=fine)
+        self._learn(crowd, sizes, usual=fine)
         for connection in ended:
             self._keeper.close(connection)
         return at
+
+    @staticmethod
+    def _learn(crowd: list[Connection], sizes: list[int], *, usual: bool) -> None:
+        """Where they were few, what was read of each says how much the next read may bring."""
+        if len(crowd) <= _FEW:
+            for connection, size in zip(crowd, sizes, strict=True):
+                connection.learn(size, usual=usual)
 
     def _read(self, connection: Connection, parts: list[Part]) -> int:
         """Read once, and add what was found to ``parts``. Return bytes."""
@@ -169,7 +195,7 @@ class Reader:
         """What is whole now of what the connection has sent."""
         splitter = connection.splitter
         before = splitter.too_long
-        whole = splitter.feed(chunk)
+        whole = connection.feed(chunk)
         if splitter.too_long != before:
             self._pipeline.refuse(self._books, "too_long", splitter.too_long - before, connection.source)
         return whole
@@ -177,7 +203,7 @@ class Reader:
     def _parse_one(self, connection: Connection, piece: Any) -> Part:
         parsed = self._parse(piece)
         if self._lines and len(parsed.batch) != piece.count(b"\n"):
-            connection.alone = True
+            connection.steady = False
         self._keeper.judge(connection, parsed)
         return parsed, connection.source
 

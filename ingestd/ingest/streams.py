@@ -232,8 +232,10 @@ class StreamListener:
         if self._saturated():
             return False
         reader = self._reader
-        found = dict.fromkeys([*reader.unread, *self._readiness.ready()])
-        ready = [connection for connection in found if connection in self._connections]
+        ready = self._readiness.ready()
+        if reader.unread:
+            found = dict.fromkeys([*reader.unread, *ready])
+            ready = [connection for connection in found if connection in self._connections]
         if self._suspects or self._shaking:
             for connection in ready:
                 if connection in self._suspects or connection in self._shaking:
@@ -241,7 +243,9 @@ class StreamListener:
             ready = [connection for connection in ready if connection not in self._waiting]
         deadline = self._loop.time() + _TURN
         crowd = [connection for connection in ready if connection.steady] if self._lines else []
-        others = [connection for connection in ready if not connection.steady] if crowd else ready
+        others = ready
+        if crowd:
+            others = [] if len(crowd) == len(ready) else [connection for connection in ready if not connection.steady]
 
         def spent() -> bool:
             return self._loop.time() >= deadline or self._saturated()
