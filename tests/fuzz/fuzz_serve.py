@@ -346,9 +346,11 @@ class Handlers(Target):
             self._loop.run_until_complete(self._runner.cleanup())
         else:
             self._loop = asyncio.new_event_loop()
-        self._app = make_app(replace(deps(), query_limits=LIMITS), Limits(event=500))
+        self._app = make_app(replace(deps(), query_limits=LIMITS), Limits(event=500, chart_pixels=100_000))
         self._runner = web.AppRunner(self._app)
         self._loop.run_until_complete(self._runner.setup())
+        # The first picture loads for a second what draws them.
+        self._loop.run_until_complete(self._app._handle(make_mocked_request("GET", "/render", payload=EMPTY_PAYLOAD)))
 
     def make(self, mutator: Mutator, seed: bytes) -> bytes:
         if mutator.chance(0.3):

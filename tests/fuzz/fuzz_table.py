@@ -6,6 +6,7 @@ from typing import Final
 
 from fuzz_answers import Answers
 from fuzz_batches import Batches
+from fuzz_charts import Charts
 from fuzz_collectd import AuthFile, Datagrams, Encrypted, Signed, TypesFile
 from fuzz_config import Aggregation, Schemas, Settings
 from fuzz_files import BlockFiles, JournalFiles, LogFiles
@@ -29,6 +30,7 @@ TARGETS: Final[dict[str, type[Target]]] = {
         Multiparts,
         Questions,
         Answers,
+        Charts,
         Parameters,
         Events,
         Credentials,

@@ -8,6 +8,7 @@ import ingestd.query.functions  # noqa: F401 - fills FUNCTIONS
 from ingestd.cli import main
 from ingestd.config import Settings
 from ingestd.query.functions.registry import FUNCTIONS
+from ingestd.serve.chart.options import ChartLimits, parse_options
 from ingestd.telemetry import REASONS
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,19 @@ def test_every_link_leads_to_a_file():
         headings = [heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
         assert (ROOT / path).exists(), target
         assert not anchor or anchor in headings, target
+
+
+def test_the_options_of_pictures_are_those_that_are_read():
+    read = set()
+
+    class Recorded(dict):
+        def get(self, name, default=None):
+            read.add(name)
+            return default
+
+    parse_options(Recorded(), ChartLimits())
+    table = README.partition("| What | Graphite's options |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) - {"tz"} == read
 
 
 def test_the_picture_is_well_formed():

@@ -17,9 +17,8 @@ from ingestd.query.grid import Series
 from ingestd.query.limits import QueryError
 from ingestd.query.reduce import reduce_buckets
 from ingestd.serve.chart.colors import Color, ColorError, parse_color, with_alpha
-from ingestd.serve.chart.fonts import clean
 from ingestd.serve.chart.options import ChartError, ChartOptions
-from ingestd.serve.chart.shapes import Values
+from ingestd.serve.chart.shapes import Values, clean
 
 _DASH: Final = 0.5
 """Pixels of a dash below which a line looks solid, and takes for ever."""

@@ -7,7 +7,6 @@ label and Pillow 0.1 ms (ADR 081).
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,15 +28,8 @@ _FACES: Final[dict[Family, tuple[str, str]]] = {
     "serif": ("DejaVuSerif", "Italic"),
     "mono": ("DejaVuSansMono", "Oblique"),
 }
-# What XML cannot hold, what fonts have no glyph for, and what would turn the direction of the texts around it.
-_UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+")
 _LONGEST: Final = 2_000
 """Characters of a text that are measured: wider than the widest picture."""
-
-
-def clean(text: str) -> str:
-    """The text in one line, without characters that are none."""
-    return _UNSEEN.sub(" ", text).strip()
 
 
 @lru_cache

@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 
 from ingestd.serve.chart.colors import Color, mixed, over
-from ingestd.serve.chart.fonts import ASCENT, LINE_HEIGHT, MIDDLE, clean, fitted, width_of
+from ingestd.serve.chart.fonts import ASCENT, LINE_HEIGHT, MIDDLE, fitted, width_of
 from ingestd.serve.chart.options import LEGEND_AUTO, ChartOptions
-from ingestd.serve.chart.shapes import Align, Box, Font, Group, Lines, Picture, Shape, Text
+from ingestd.serve.chart.shapes import Align, Box, Font, Group, Lines, Picture, Shape, Text, clean
 
 _WHITE: Final = (1.0, 1.0, 1.0, 1.0)
 _TITLE_SIZE: Final = 1.3

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from ingestd.serve.chart.colors import DEFAULT, TEMPLATES, Color, ColorError, mixed, over, parse_color
-from ingestd.serve.chart.shapes import Family, Font
+from ingestd.serve.chart.shapes import Family, Font, clean
 
 SIZE_MAX: Final = 20_000
 """Pixels of a side: what image viewers open, and formats' own limits are near."""
@@ -265,7 +265,7 @@ def _x_format(fields: _Fields) -> str:
     text = fields.text("xFormat")
     if len(text) > FORMAT_MAX:
         raise ChartError(f"xFormat has {len(text)} characters; the limit is {FORMAT_MAX}")
-    return text
+    return clean(text)
 
 
 def _palette(fields: _Fields) -> _Palette:

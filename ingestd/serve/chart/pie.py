@@ -13,10 +13,10 @@ from ingestd.query.functions.pie import PIES
 from ingestd.query.grid import Series
 from ingestd.serve.chart.colors import Color, over, readable_on, with_alpha
 from ingestd.serve.chart.curves import color_of
-from ingestd.serve.chart.fonts import MIDDLE, clean, width_of
+from ingestd.serve.chart.fonts import MIDDLE, width_of
 from ingestd.serve.chart.layout import Area, Entry, add_legend, add_title, ground_of, note, sheet
 from ingestd.serve.chart.options import ChartOptions
-from ingestd.serve.chart.shapes import Fill, Group, Lines, Picture, Shape, Text
+from ingestd.serve.chart.shapes import Fill, Group, Lines, Picture, Shape, Text, clean
 from ingestd.serve.chart.units import label_of
 
 _ARC: Final = math.radians(1)

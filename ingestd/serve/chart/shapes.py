@@ -6,6 +6,7 @@ and what a chart shows is tested without decoding an image.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -15,8 +16,16 @@ from numpy.typing import NDArray
 from ingestd.serve.chart.colors import Color
 
 Values: TypeAlias = NDArray[np.float64]
+# What XML cannot hold, what fonts have no glyph for, and what would turn the direction of the texts around it.
+_UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+")
+
 Align: TypeAlias = Literal["start", "middle", "end"]
 Family: TypeAlias = Literal["sans", "serif", "mono"]
+
+
+def clean(text: str) -> str:
+    """The text in one line, without characters that are none."""
+    return _UNSEEN.sub(" ", text).strip()
 
 
 @dataclass(frozen=True, slots=True)
