@@ -16,8 +16,9 @@ from ingestd.points import Parsed
 from ingestd.telemetry import Books
 
 _MUCH: Final = 16 * 1024
-"""Bytes of a read, or of a turn divided by four, that make the next turn follow at once: a kernel's first window holds
-64 KiB, so whoever waits for it to open is among them."""
+"""Bytes of a read that make the next turn follow at once: a kernel's first window holds 64 KiB, so whoever waits for it
+to open is among them. Many who send little each do not: a read costs as much as fifty lines, and after a pause it
+brings more."""
 _CROWD: Final = 256
 """Connections whose lines are parsed as one."""
 _FEW: Final = LARGEST_READ // READ_SIZE
@@ -95,7 +96,7 @@ class Reader:
 
     def crowd(self, connections: list[Connection], spent: Callable[[], bool]) -> bool:
         """Read many at once, and parse what all have sent as one. Return whether they brought much."""
-        total = done = 0
+        done = 0
         much = False
         while done < len(connections):
             if done and spent():
@@ -107,22 +108,22 @@ class Reader:
                 each = max(each, min(LARGEST_READ // len(crowd), *[connection.size for connection in crowd]))
             sizes = receive_all([c.number for c in crowd], self._buffer, each)
             much = much or max(sizes) >= _MUCH
-            total += self._take_crowd(crowd, sizes)
+            self._take_crowd(crowd, sizes)
             done += len(sizes)
-        return much or total >= 4 * _MUCH
+        return much
 
-    def _take_crowd(self, crowd: list[Connection], sizes: list[int]) -> int:
-        """Take what stands in the buffer, of each one behind the other. Return bytes."""
+    def _take_crowd(self, crowd: list[Connection], sizes: list[int]) -> None:
+        """Take what stands in the buffer, of each one behind the other."""
         ends = list(accumulate(sizes))
         if len(sizes) < len(crowd):
             crowd = crowd[: len(sizes)]
         if not self._are_whole(crowd, sizes, ends):
-            return self._take_each(crowd, sizes)
+            self._take_each(crowd, sizes)
+            return
         now = time.monotonic()
         for connection in crowd:
             connection.last = now
         self._learn(crowd, sizes, usual=self._hand_over(crowd, bytes(self._buffer[: ends[-1]]), ends))
-        return ends[-1]
 
     def _are_whole(self, crowd: list[Connection], sizes: list[int], ends: list[int]) -> bool:
         """Whether each has sent whole lines, none of them too long: what nearly all that are read together have."""
@@ -130,7 +131,7 @@ class Reader:
             return False
         return bool((self._bytes[np.array(ends) - 1] == _LF).all())
 
-    def _take_each(self, crowd: list[Connection], sizes: list[int]) -> int:
+    def _take_each(self, crowd: list[Connection], sizes: list[int]) -> None:
         """As :meth:`_take_crowd`, where any of them has sent more, less or nothing."""
         buffer, limit, now = self._buffer, self._limit, time.monotonic()
         pieces: list[bytes] = []
@@ -160,7 +161,6 @@ class Reader:
         self._learn(crowd, sizes, usual=fine)
         for connection in ended:
             self._keeper.close(connection)
-        return at
 
     @staticmethod
     def _learn(crowd: list[Connection], sizes: list[int], *, usual: bool) -> None:
