@@ -32,8 +32,11 @@ QUESTIONS: Final = {
     "deviation": "sortByMaxima(stdev(load.*.value, 30))",
     "groups": 'groupByNode(summarize(load.*.value, "5min", "max"), 1, "averageSeries")',
     "regex": 'aliasSub(load.*.value, "([a-z]+[0-9]+)+x?$", "_")',
+    "picture": "load.*.value",
 }
-"""By what they weigh upon: the writer of JSON, kernels, numpy, Python's objects, regular expressions."""
+"""By what they weigh upon: the writer of JSON, kernels, numpy, Python's objects, regular expressions, and a
+library that draws lines."""
+_ASKED: Final = (("from", "-2h"), ("width", "800"), ("height", "400"))
 _SHARES: Final = (0.5, 0.99, 1.0)
 
 
@@ -94,7 +97,8 @@ def ask(daemon: Daemon, stop: threading.Event, answered: Counter[str], failed: l
         name = names[first % len(names)]
         first += 1
         try:
-            daemon.get("/render", [("target", QUESTIONS[name]), ("from", "-2h"), ("format", "json")])
+            form = "png" if name == "picture" else "json"
+            daemon.get("/render", [("target", QUESTIONS[name]), ("format", form), *_ASKED])
         except urllib.error.URLError as e:
             failed.append(f"{name}: {e}")
             return

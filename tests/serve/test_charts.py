@@ -255,6 +255,8 @@ def test_a_pie_shows_shares():
 def test_too_many_series_are_refused():
     with pytest.raises(ChartError, match=r"2 series would be drawn; the limit is 1 \(http.chart_series\)"):
         picture_of([RAMP, FLAT], parse_options({}, LIMITS), UTC, ChartLimits(series=1))
+    with pytest.raises(ChartError, match=r"400 series are drawn 2500 pixels wide at most \(http.chart_pixels\)"):
+        picture(*[FLAT] * 400, width="2501")
 
 
 # --- how it is written ---------------------------------------------------------------------------------------------

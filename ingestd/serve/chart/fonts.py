@@ -28,6 +28,8 @@ _FACES: Final[dict[Family, tuple[str, str]]] = {
     "serif": ("DejaVuSerif", "Italic"),
     "mono": ("DejaVuSansMono", "Oblique"),
 }
+_KEPT: Final = 100
+"""Characters of a text whose width is remembered."""
 _LONGEST: Final = 2_000
 """Characters of a text that are measured: wider than the widest picture."""
 
@@ -51,10 +53,16 @@ def face(font: Font) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(font_file(font), font.size, layout_engine=ImageFont.Layout.BASIC)
 
 
-@lru_cache(maxsize=4096)
 def width_of(text: str, font: Font) -> float:
     """Pixels that a text takes."""
+    return (_kept_width if len(text) <= _KEPT else _width)(text, font)
+
+
+def _width(text: str, font: Font) -> float:
     return face(font).getlength(text) if text else 0.0
+
+
+_kept_width = lru_cache(maxsize=4096)(_width)
 
 
 def fitted(text: str, font: Font, width: float) -> str:

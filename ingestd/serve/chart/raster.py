@@ -8,6 +8,7 @@ imports it.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
@@ -31,6 +32,8 @@ _DPI = 72
 """At which a point is a pixel."""
 _PIECE = 65_536
 """Pixels of a line that are drawn at once: 2 ms."""
+_KEPT = 20_000
+"""Pixels of a text, or so, that is kept to be drawn again: 20 MB in all at most."""
 _SHORT = 8
 """Points of a run that is drawn with others, above all lines of a grid."""
 
@@ -94,6 +97,8 @@ class _Pen:
         return np.ascontiguousarray(self.pixels[..., :3])
 
     def draw(self, shape: Shape) -> None:
+        # Who waits for the interpreter need not wait until it is taken away: points come in meanwhile.
+        time.sleep(0)
         if self._stop():
             raise ChartError("given up")
         if isinstance(shape, Group):
@@ -159,7 +164,8 @@ class _Pen:
         self._renderer.draw_path(context, path, _AS_IS, fill.color[:3])
 
     def _text(self, text: Text) -> None:
-        mask, ascent = _mask(text.text, text.font)
+        inked = _kept_mask if len(text.text) * text.font.size**2 <= _KEPT else _mask
+        mask, ascent = inked(text.text, text.font)
         shift = {"start": 0.0, "middle": 0.5, "end": 1.0}[text.align] * width_of(text.text, text.font)
         if text.angle in {0, 90, -90}:
             mask, left, top = _turned(mask, text, shift, ascent)
@@ -188,7 +194,6 @@ class _Pen:
         target[..., 3:] = np.rint(total * 255)
 
 
-@lru_cache(maxsize=1024)
 def _mask(text: str, font: Font) -> tuple[NDArray[np.uint8], int]:
     """How thick ink lies where a text is, uint8[rows, columns], and how many of the rows are above the baseline."""
     drawn, (left, top) = face(font).getmask2(text, mode="L", anchor="ls")
@@ -198,6 +203,9 @@ def _mask(text: str, font: Font) -> tuple[NDArray[np.uint8], int]:
     if left > 0:
         mask = np.pad(mask, ((0, 0), (left, 0)))
     return mask, -top
+
+
+_kept_mask = lru_cache(maxsize=1024)(_mask)
 
 
 def _turned(mask: NDArray[np.uint8], text: Text, shift: float, ascent: int) -> tuple[NDArray[np.uint8], int, int]:

@@ -24,6 +24,8 @@ from ingestd.serve.chart.svg import svg_of
 
 _ONE_AT_A_TIME: Final = Lock()
 """matplotlib promises nothing to threads, and they share one interpreter lock anyway."""
+_COLUMN: Final = 4
+"""What a column of one series counts for of the pixels that are allowed: it takes 3 us, or 24 bytes of an SVG."""
 
 
 def picture_of(series: Sequence[Series], options: ChartOptions, tz: tzinfo, limits: ChartLimits) -> Picture:
@@ -33,6 +35,9 @@ def picture_of(series: Sequence[Series], options: ChartOptions, tz: tzinfo, limi
     """
     if len(series) > limits.series:
         raise ChartError(f"{len(series)} series would be drawn; the limit is {limits.series} (http.chart_series)")
+    if len(series) * options.width > limits.pixels // _COLUMN:
+        most = limits.pixels // _COLUMN // len(series)
+        raise ChartError(f"{len(series)} series are drawn {most} pixels wide at most (http.chart_pixels)")
     if options.graph_type == "pie":
         return pie_chart(series, options)
     if any(len(each.values) for each in series):
