@@ -84,9 +84,9 @@ class Connection:
         self.pending = False
         """Whether an unfinished line goes before what comes next."""
 
-    def feed(self, chunk: bytes) -> Any:
-        """What is whole now of what it has sent."""
-        whole = self.splitter.feed(chunk)
+    def feed(self, buffer: bytearray, start: int, end: int) -> Any:
+        """What is whole now of what it has sent, of which ``buffer[start:end]`` is the latest."""
+        whole = self.splitter.feed(buffer, start, end)
         self.pending = isinstance(self.splitter, LineSplitter) and self.splitter.pending
         return whole
 

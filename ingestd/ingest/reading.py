@@ -62,7 +62,8 @@ class Reader:
         self._limit = limit
         self._keeper = keeper
         self._lines = lines
-        self._buffer = memoryview(bytearray(LARGEST_READ + READ_SIZE if lines else 2 * READ_SIZE))
+        self._store = bytearray(LARGEST_READ + READ_SIZE if lines else 2 * READ_SIZE)
+        self._buffer = memoryview(self._store)
         self._bytes = np.frombuffer(self._buffer, np.uint8)
         self.unread: list[Connection] = []
         """Connections that can be read and found the turn spent: the first of the next one."""
@@ -149,7 +150,7 @@ class Reader:
             if size <= limit and buffer[end - 1] == _LF and not connection.pending:
                 length += size  # whole lines, none of them too long: they stay where they are
             else:
-                pieces += bytes(buffer[run:at]), self._feed(connection, bytes(buffer[at:end]))
+                pieces += bytes(buffer[run:at]), self._feed(connection, at, end)
                 run = end
                 length += len(pieces[-1])
             senders.append(connection)
@@ -174,7 +175,7 @@ class Reader:
         size, end = connection.receive(self._buffer)
         if size:
             connection.last = time.monotonic()
-            whole = self._feed(connection, bytes(self._buffer[:size]))
+            whole = self._feed(connection, 0, size)
             if whole:
                 parts.append(self._parse_one(connection, whole))
                 if self._lines:
@@ -191,11 +192,11 @@ class Reader:
             self._pipeline.accept(self._books, parts)
             parts.clear()
 
-    def _feed(self, connection: Connection, chunk: bytes) -> Any:
-        """What is whole now of what the connection has sent."""
+    def _feed(self, connection: Connection, start: int, end: int) -> Any:
+        """What is whole now of what the connection has sent: the latest stands in the buffer."""
         splitter = connection.splitter
         before = splitter.too_long
-        whole = connection.feed(chunk)
+        whole = connection.feed(self._store, start, end)
         if splitter.too_long != before:
             self._pipeline.refuse(self._books, "too_long", splitter.too_long - before, connection.source)
         return whole

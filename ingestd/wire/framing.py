@@ -29,8 +29,8 @@ class Splitter(Protocol[_Pieces_co]):
     def broken(self) -> bool:
         """Whether nothing more can come of the stream."""
 
-    def feed(self, chunk: bytes, /) -> _Pieces_co:
-        """Take the next piece; return what is whole now."""
+    def feed(self, chunk: bytes | bytearray, start: int = 0, end: int | None = None, /) -> _Pieces_co:
+        """Take ``chunk[start:end]``, the next piece, and keep no view of it; return what is whole now."""
 
     def close(self) -> bool:
         """The stream has ended. Return whether something unfinished, not counted yet, was dropped."""
@@ -61,21 +61,26 @@ class LineSplitter:
         """Whether an unfinished line goes before what comes next."""
         return self._skipping or bool(self._tail)
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Take the next piece of the stream; return all lines that are whole now, each with its LF."""
-        start = 0
-        pieces: list[bytes] = []
+    def feed(self, chunk: bytes | bytearray, start: int = 0, end: int | None = None) -> bytes:
+        """Take ``chunk[start:end]``, the next piece of the stream; return all lines that are whole now, with their LF.
+
+        They are copied once, or not at all where they are all there is of some bytes.
+        """
+        stop = len(chunk) if end is None else end
+        pieces: list[bytes | memoryview] = []
         if self._skipping or self._tail:
-            end = chunk.find(b"\n")
-            if end < 0:
-                self._keep(chunk)
+            first = chunk.find(b"\n", start, stop) + 1
+            if not first:
+                self._keep(chunk[start:stop])
                 return b""
-            start = end + 1
-            self._finish_first(chunk[:start], pieces)
-        rest = self._cut(chunk, start, pieces)
-        if rest < len(chunk):
-            self._keep(chunk[rest:])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._finish_first(chunk[start:first], pieces)
+            start = first
+        rest = self._cut(chunk, start, stop, pieces)
+        if rest < stop:
+            self._keep(chunk[rest:stop])
+        if isinstance(chunk, bytes) and rest - start == len(chunk) and len(pieces) == 1:
+            return chunk
+        return b"".join(pieces)
 
     def close(self) -> bool:
         """The stream has ended. Return whether a last line without LF, not blank and not counted yet, was dropped."""
@@ -84,7 +89,7 @@ class LineSplitter:
         self._skipping = False
         return partial
 
-    def _finish_first(self, end: bytes, pieces: list[bytes]) -> None:
+    def _finish_first(self, end: bytes | bytearray, pieces: list[bytes | memoryview]) -> None:
         """``end`` closes the line that earlier pieces began."""
         if self._skipping:
             self._skipping = False
@@ -95,32 +100,33 @@ class LineSplitter:
             pieces.append(bytes(self._tail) + end)
         self._tail.clear()
 
-    def _cut(self, chunk: bytes, start: int, pieces: list[bytes]) -> int:
-        """Append the runs of whole lines of ``chunk[start:]`` within the limit; return where the unfinished one begins.
+    def _cut(self, chunk: bytes | bytearray, start: int, stop: int, pieces: list[bytes | memoryview]) -> int:
+        """Append the runs of whole lines of ``chunk[start:stop]`` within the limit; return where the rest begins.
 
         From the start of a line one looks for the *last* LF within the limit: every line that ends up to there is
         within it, so a chunk takes ``len(chunk) / limit`` searches, not one a line.
         """
+        view = memoryview(chunk)
         run = position = start
         while True:
-            end = chunk.rfind(b"\n", position, position + self._limit + 1)
+            end = chunk.rfind(b"\n", position, min(position + self._limit + 1, stop))
             if end >= 0:
                 position = end + 1
                 continue
-            if len(chunk) - position <= self._limit:
+            if stop - position <= self._limit:
                 break
-            end = chunk.find(b"\n", position + self._limit + 1)
+            end = chunk.find(b"\n", position + self._limit + 1, stop)
             if end < 0:
                 break
             self.too_long += 1
             if position > run:
-                pieces.append(chunk[run:position])
+                pieces.append(view[run:position])
             run = position = end + 1
         if position > run:
-            pieces.append(chunk[run:position])
+            pieces.append(view[run:position])
         return position
 
-    def _keep(self, rest: bytes) -> None:
+    def _keep(self, rest: bytes | bytearray) -> None:
         """``rest`` holds no LF: it goes on an unfinished line."""
         if self._skipping:
             return

@@ -199,10 +199,11 @@ class FrameSplitter:
         self.too_long = 0
         self.broken = False
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next piece of the stream; return all frames that are whole now."""
+    def feed(self, chunk: bytes | bytearray, start: int = 0, end: int | None = None) -> list[bytes]:
+        """Take ``chunk[start:end]``, the next piece of the stream; return all frames that are whole now."""
         if self.broken:
             return []
+        chunk = bytes(memoryview(chunk)[start:end])
         before = len(self._tail)
         if before:
             self._tail += chunk

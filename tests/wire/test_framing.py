@@ -32,6 +32,16 @@ def test_any_chunking_gives_the_same(stream: bytes, cuts: list[int], limit: int)
     assert splitter.close() == bool(rest.strip(b" \t\r"))
 
 
+@given(streams, st.lists(st.integers(0, 200), max_size=20), st.integers(1, 12))
+def test_pieces_within_a_buffer_are_taken_alike_and_let_go(stream: bytes, cuts: list[int], limit: int) -> None:
+    apart, within = LineSplitter(limit), LineSplitter(limit)
+    for piece in cut(stream, cuts):
+        buffer = bytearray(b"x\n" + piece + b"\ny")
+        assert within.feed(buffer, 2, 2 + len(piece)) == apart.feed(piece)
+        buffer.clear()  # which a view of it would forbid
+    assert within.too_long == apart.too_long
+
+
 @given(streams, st.integers(1, 12))
 def test_byte_by_byte(stream: bytes, limit: int) -> None:
     splitter = LineSplitter(limit)

@@ -403,7 +403,8 @@ def test_any_chunking_gives_the_same_frames(payloads, cuts, rest: bytes) -> None
 def test_a_frame_over_the_limit_ends_the_stream(payloads, size: int, step: int) -> None:
     stream = framed(*payloads) + struct.pack(">I", size) + framed(b"never read")
     splitter = FrameSplitter(10)
-    got = [frame for at in range(0, len(stream), step) for frame in splitter.feed(stream[at : at + step])]
+    buffer = bytearray(stream)
+    got = [frame for at in range(0, len(stream), step) for frame in splitter.feed(buffer, at, at + step)]
     assert (got, splitter.too_long, splitter.broken) == (payloads, 1, True)
     assert not splitter.close()
 
