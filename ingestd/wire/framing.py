@@ -78,8 +78,8 @@ class LineSplitter:
         rest = self._cut(chunk, start, stop, pieces)
         if rest < stop:
             self._keep(chunk[rest:stop])
-        if isinstance(chunk, bytes) and rest - start == len(chunk) and len(pieces) == 1:
-            return chunk
+        if isinstance(chunk, bytes) and start == 0 and pieces and len(pieces[-1]) == len(chunk):
+            return chunk  # all of it is one piece, and the only one
         return b"".join(pieces)
 
     def close(self) -> bool:
