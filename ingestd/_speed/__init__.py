@@ -73,6 +73,7 @@ Encode: TypeAlias = Callable[
 ]
 
 Sums: TypeAlias = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+RowSums: TypeAlias = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.intp]]]
 
 
 _NONE: Final = 0xFFFFFFFF
@@ -129,6 +130,7 @@ xor_compiled: Final[Callable[[bytes, bytes], bytes] | None] = _kernel("seal", "x
 DatagramReceiver: Final[Callable[[], Receiver] | None] = _kernel("datagrams", "Receiver")
 encode_compiled: Final[Encode | None] = _kernel("datapoints", "encode")
 sums_compiled: Final[Sums | None] = _kernel("sums", "sums")
+row_sums_compiled: Final[RowSums | None] = _kernel("sums", "row_sums")
 rows_compiled: Final[Any] = _module("rows")
 """Rows of block files and columns of rings: the functions of ``rows.pyi``."""
 along_compiled: Final[Any] = _module("along")

@@ -10,13 +10,14 @@ be shared with the cache of the request and are never written to, only replaced.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingestd.points import Ids, Rows, Totals, Values, Window
+from ingestd.query.arrays import by_rows
 from ingestd.query.labels import NO_OPTIONS, Label, Labels, Option, taken
 
 
@@ -67,21 +68,59 @@ class EventReader(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class Grid:
     """Rows of one window: the value at column i belongs to ``start + i * step``.
 
-    ``values`` is float64[rows, points]. ``end`` is exclusive; as in graphite-web the number of points may differ from
-    ``(end - start) / step`` (after timeShift, constantLine). ``places`` are the ascending positions of the rows in the
-    series list.
+    ``end`` is exclusive; as in graphite-web the number of points may differ from ``(end - start) / step`` (after
+    timeShift, constantLine). ``places`` are the ascending positions of the rows in the series list.
     """
 
-    start: int
-    end: int
-    step: int
-    values: Values
-    labels: Labels
-    places: NDArray[np.intp]
+    __slots__ = ("_rows", "_values", "end", "labels", "places", "start", "step")
+
+    def __init__(
+        self, start: int, end: int, step: int, values: Values, labels: Labels, places: NDArray[np.intp]
+    ) -> None:
+        self.start = start
+        self.end = end
+        self.step = step
+        self.labels = labels
+        self.places = places
+        self._values = values
+        self._rows: NDArray[np.intp] | None = None
+
+    @property
+    def values(self) -> Values:
+        """The array float64[rows, points]."""
+        if self._rows is not None:
+            self._values = self._values[self._rows]
+            self._rows = None
+        return self._values
+
+    @values.setter
+    def values(self, values: Values) -> None:
+        self._values = values
+        self._rows = None
+
+    def rows(self) -> list[Values]:
+        """The rows one by one, as views."""
+        rows = self._rows
+        return list(self._values) if rows is None else [self._values[row] for row in rows.tolist()]
+
+    def at(self, places: NDArray[np.intp]) -> Grid:
+        """The same at other places."""
+        grid = Grid(self.start, self.end, self.step, self._values, self.labels, places)
+        grid._rows = self._rows
+        return grid
+
+    def part(self, rows: NDArray[np.intp], places: NDArray[np.intp]) -> Grid:
+        """Some rows, each at its place. Most of all are laid together when their array is asked for, if it ever is."""
+        grid = Grid(self.start, self.end, self.step, self._values, self.labels.take(rows.tolist()), places)
+        chosen = rows if self._rows is None else self._rows[rows]
+        if 2 * len(rows) > len(self._values):
+            grid._rows = chosen
+        else:
+            grid._values = self._values[chosen]
+        return grid
 
 
 @dataclass(slots=True)
@@ -147,6 +186,10 @@ class SeriesList:
             grid.values = change(grid.values)
         return self
 
+    def map_rows(self, change: Callable[[Values], Values]) -> SeriesList:
+        """As :meth:`map`, where ``change`` takes many steps with each row by itself."""
+        return self.map(lambda values: by_rows(values, change))
+
     def named(self, function: str, arguments: str = "", tag: object = None, *, anew: bool = False) -> SeriesList:
         """This list with each series called ``function(name...)``; ``arguments`` is what follows the name.
 
@@ -190,9 +233,7 @@ class SeriesList:
             rows = rows[np.argsort(target[rows], kind="stable")]
             if len(rows):
                 whole = len(rows) == len(target) and bool(np.all(rows == np.arange(len(rows))))
-                values = grid.values if whole else grid.values[rows]
-                labels = grid.labels if whole else grid.labels.take(rows.tolist())
-                grids.append(replace(grid, values=values, labels=labels, places=target[rows]))
+                grids.append(grid.at(target[rows]) if whole else grid.part(rows, target[rows]))
         return SeriesList(grids)
 
     def series(self) -> list[Series]:
@@ -204,7 +245,7 @@ class SeriesList:
                 labels.names,
                 labels.path_expressions,
                 labels.tags,
-                grid.values,
+                grid.rows(),
                 labels.consolidation_funcs,
                 labels.x_files_factors,
                 labels.ints,
@@ -230,7 +271,7 @@ def concatenate(lists: Iterable[SeriesList]) -> SeriesList:
     grids: list[Grid] = []
     total = 0
     for each in lists:
-        grids += [replace(grid, places=grid.places + total) for grid in each.grids]
+        grids += [grid.at(grid.places + total) for grid in each.grids]
         total += len(each)
     return SeriesList(grids)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar, cast, overload
 
 import numpy as np
 
@@ -44,6 +45,30 @@ def path_tags(path: str) -> dict[str, str]:
 def name_tags(name: str) -> dict[str, str]:
     """The tags of a new series of that name; one that looks like a call has none but its name."""
     return {"name": name} if _CALL.fullmatch(name) else path_tags(name)
+
+
+class Same(Sequence[_Item]):
+    """A column of one item for all rows. Never changed."""
+
+    __slots__ = ("_count", "item")
+
+    def __init__(self, item: _Item, count: int) -> None:
+        self.item = item
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[_Item]:
+        return repeat(self.item, self._count)
+
+    @overload
+    def __getitem__(self, row: int) -> _Item: ...
+    @overload
+    def __getitem__(self, row: slice) -> Same[_Item]: ...
+    def __getitem__(self, row: int | slice) -> _Item | Same[_Item]:
+        rows = range(self._count)[row]
+        return self.item if isinstance(rows, int) else Same(self.item, len(rows))
 
 
 class Tags:
@@ -100,14 +125,14 @@ class Labels:
 
     names: list[str]
     """Shown as ``target``. ``alias(x, 5)`` stores the number, as graphite-web does, and JSON prints it as one."""
-    path_expressions: list[str]
+    path_expressions: Sequence[str]
     """What an enclosing function prints for the series."""
     tags: Tags
-    consolidation_funcs: list[str]
-    x_files_factors: list[float]
-    ints: list[bool]
+    consolidation_funcs: Sequence[str]
+    x_files_factors: Sequence[float]
+    ints: Sequence[bool]
     """Whether every value is an integer in graphite-web and prints without a fraction."""
-    options: list[Mapping[str, Option]]
+    options: Sequence[Mapping[str, Option]]
     """How a chart draws them: ``color`` and the keys of graphite-web's ``TimeSeries.options``."""
 
     @classmethod
@@ -128,15 +153,14 @@ class Labels:
         """Those of new series that are called so; they have no tags but their names unless ``tags`` are given."""
         count = len(names)
         tags = Tags([{"name": name} for name in names]) if tags is None else tags
-        return cls(
-            names, names, tags, ["average"] * count, [x_files_factor] * count, [False] * count, [NO_OPTIONS] * count
-        )
+        factors, plain = Same(x_files_factor, count), Same(NO_OPTIONS, count)
+        return cls(names, names, tags, Same("average", count), factors, Same(False, count), plain)
 
     @classmethod
     def found(cls, paths: list[str], expression: str, x_files_factor: float) -> Labels:
         """Those of series that were found by a path expression."""
         labels = cls.called(paths, x_files_factor, Tags(paths))
-        labels.path_expressions = [expression] * len(paths)
+        labels.path_expressions = Same(expression, len(paths))
         return labels
 
     @classmethod
@@ -173,12 +197,12 @@ class Labels:
         """Those of these rows, in their order."""
         return Labels(
             taken(self.names, rows),
-            taken(self.path_expressions, rows),
+            _column(self.path_expressions, rows),
             self.tags.take(rows),
-            taken(self.consolidation_funcs, rows),
-            taken(self.x_files_factors, rows),
-            taken(self.ints, rows),
-            taken(self.options, rows),
+            _column(self.consolidation_funcs, rows),
+            _column(self.x_files_factors, rows),
+            _column(self.ints, rows),
+            _column(self.options, rows),
         )
 
     @property
@@ -197,7 +221,7 @@ class Labels:
     def renew(self, names: list[str]) -> None:
         """As :meth:`become`, of series that are new ones to graphite-web: they forget how a chart draws them."""
         self.become(names)
-        self.options = [NO_OPTIONS] * len(names)
+        self.options = Same(NO_OPTIONS, len(names))
 
     def tag(self, tag: str, text: str) -> None:
         """Sets a tag on every series."""
@@ -213,18 +237,18 @@ class Labels:
         """Sets what is given for every series."""
         count = len(self.names)
         if consolidation_func is not None:
-            self.consolidation_funcs = [consolidation_func] * count
+            self.consolidation_funcs = Same(consolidation_func, count)
         if x_files_factor is not None:
-            self.x_files_factors = [x_files_factor] * count
+            self.x_files_factors = Same(x_files_factor, count)
         if ints is not None:
-            self.ints = [ints] * count
+            self.ints = Same(ints, count)
 
     def draw(self, **options: Option) -> None:
         """Adds to how a chart draws every series."""
-        # Most share what they have, and share what they get.
-        if self.options and self.options.count(self.options[0]) == len(self.options):
-            self.options = [{**self.options[0], **options}] * len(self.options)
+        if isinstance(self.options, Same):
+            self.options = Same({**self.options.item, **options}, len(self.options))
             return
+        # Most share what they have, and share what they get.
         made: dict[int, Mapping[str, Option]] = {}
         for each in self.options:
             if id(each) not in made:
@@ -237,3 +261,7 @@ def taken(items: Sequence[_Item], rows: Sequence[int]) -> list[_Item]:
     if len(rows) < 2:  # itemgetter gives a tuple of two at least
         return [items[row] for row in rows]
     return list(cast(tuple[_Item, ...], itemgetter(*rows)(items)))
+
+
+def _column(items: Sequence[_Item], rows: Sequence[int]) -> Sequence[_Item]:
+    return Same(items.item, len(rows)) if isinstance(items, Same) else taken(items, rows)

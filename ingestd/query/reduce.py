@@ -13,8 +13,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestd._speed import sums_compiled
+from ingestd._speed import row_sums_compiled, sums_compiled
 from ingestd.points import Values
+from ingestd.query.arrays import by_rows, zeroed
 from ingestd.query.grid import SeriesList
 from ingestd.query.limits import QueryError
 
@@ -45,31 +46,27 @@ def known(values: Values) -> NDArray[np.intp]:
     return fold(np.add, there.view(np.int8)).astype(np.intp)
 
 
-def zeroed(values: Values) -> Values:
-    """``values`` with 0.0 for NaN: a new array.
-
-    By their bits, because a branch at each value that may be missing costs twice as much as all else here.
-    """
-    keep = np.equal(values, values).astype(np.int64)
-    np.negative(keep, out=keep)
-    return np.bitwise_and(keep, values.view(np.int64), out=keep).view(np.float64)
-
-
 def total(values: Values) -> Values:
     """The sum of the values there are, 0.0 where there are none."""
     return fold(np.add, zeroed(values))
 
 
-def _where_known(values: Values, result: Values) -> Values:
-    return np.where(known(values) > 0, result, np.nan)
+def totals(values: Values) -> tuple[Values, NDArray[np.intp]]:
+    """:func:`total` and :func:`known`, of rows by a kernel."""
+    rows = values.ndim == 2 and values.shape[1] > SHORT and values.flags.c_contiguous
+    if row_sums_compiled is not None and rows:
+        return row_sums_compiled(values)
+    return total(values), known(values)
 
 
 def _sum(values: Values, sizes: Sizes) -> Values:
-    return _where_known(values, total(values))
+    sums, counts = totals(values)
+    return np.where(counts > 0, sums, np.nan)
 
 
 def _average(values: Values, sizes: Sizes) -> Values:
-    return total(values) / known(values)
+    sums, counts = totals(values)
+    return sums / counts
 
 
 def _average_zero(values: Values, sizes: Sizes) -> Values:
@@ -121,7 +118,7 @@ def _diff(values: Values, sizes: Sizes) -> Values:
         out = np.array(values[..., 0])
         for at in range(1, values.shape[-1]):
             value = values[..., at]
-            out = np.where(np.isnan(out), value, out - np.where(np.isnan(value), 0.0, value))
+            out = np.where(np.isnan(out), value, out - zeroed(value))
         return out
     there = ~np.isnan(values)
     first = np.argmax(there, axis=-1)[..., np.newaxis]
@@ -202,8 +199,11 @@ def summaries(series: SeriesList, name: str) -> Values:
     reduce = reducer(name)
     out = np.full(len(series), np.nan)
     for grid in series.grids:
-        if points := grid.values.shape[1]:
-            out[grid.places] = reduce(grid.values, points)
+        values, points = grid.values, grid.values.shape[1]
+        if points and reduce in _OF_MANY_STEPS:
+            out[grid.places] = by_rows(values, reduce, points)
+        elif points:
+            out[grid.places] = reduce(values, points)
     return out
 
 
@@ -259,6 +259,7 @@ def of_totals(totals: Values, counts: Values, n: int, name: str, x_files_factor:
     return np.where(enough(counts, n, x_files_factor), totals, np.nan)
 
 
+_OF_MANY_STEPS: Final = (_median, _diff, _stddev, _multiply)
 _OF_SUMS: Final = (_sum, _average, _average_zero, _count)
 
 MANNERS: Final[dict[str, str]] = {

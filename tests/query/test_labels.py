@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.query.grid import Grid, SeriesList
-from ingestd.query.labels import Label, Labels, Tags, path_tags, taken
+from ingestd.query.labels import Label, Labels, Same, Tags, path_tags, taken
 
 texts = st.text("ab;=~", max_size=4)
 sources = st.lists(texts | st.dictionaries(texts, texts, max_size=2), max_size=5)
@@ -71,7 +72,7 @@ def test_options_are_added_to_those_of_each() -> None:
     some = labels(["a", "b", "c"])
     some.options = [{"color": "red"}, {}, {"color": "blue"}]
     some.draw(alpha=0.5)
-    assert some.options == [{"color": "red", "alpha": 0.5}, {"alpha": 0.5}, {"color": "blue", "alpha": 0.5}]
+    assert list(some.options) == [{"color": "red", "alpha": 0.5}, {"alpha": 0.5}, {"color": "blue", "alpha": 0.5}]
 
 
 def test_names_are_in_the_order_of_the_list() -> None:
@@ -89,3 +90,14 @@ def test_names_are_in_the_order_of_the_list() -> None:
 
 def test_taken() -> None:
     assert [taken("abc", rows) for rows in ([], [1], [2, 0, 0])] == [[], ["b"], ["c", "a", "a"]]
+
+
+@given(st.integers(0, 4), st.integers(-5, 5), st.integers(-5, 5))
+def test_a_column_of_one_item(count: int, start: int, stop: int) -> None:
+    same, plain = Same("a", count), ["a"] * count
+    assert (len(same), list(same), list(same[start:stop])) == (len(plain), plain, plain[start:stop])
+    if -count <= start < count:
+        assert same[start] == "a"
+    else:
+        with pytest.raises(IndexError):
+            same[start]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ingestd.points import Values
 from ingestd.query.along import running_deviations
+from ingestd.query.arrays import by_rows
 from ingestd.query.attime import parse_time
 from ingestd.query.context import Context, Invocation
 from ingestd.query.functions.registry import (
@@ -43,7 +44,8 @@ def aggregate_line(call: Invocation, series: SeriesList, func: str, keep_step: b
     whole = func in WHOLE
     for grid in series.grids:
         labels = grid.labels
-        labels.ints = [ints and whole for ints in labels.ints]
+        if not whole:
+            labels.all(ints=False)
         levels = values[grid.places].tolist()
         shown = ["None" if math.isnan(value) else f"{value:g}" for value in levels]
         labels.renew([f"aggregateLine({name}, {text})" for name, text in zip(labels.names, shown, strict=True)])
@@ -83,7 +85,7 @@ def n_percentile(call: Invocation, series: SeriesList, n: float) -> SeriesList:
     for grid in kept.grids:
         points = (grid.end - grid.start) // grid.step if grid.step > 0 else 0
         call.context.charge(len(grid.labels), points)
-        grid.values = np.repeat(percentile(grid.values, n)[:, np.newaxis], points, axis=1)
+        grid.values = np.repeat(by_rows(grid.values, percentile, n)[:, np.newaxis], points, axis=1)
     return kept.named("nPercentile", f", {n:g}", n, anew=True)
 
 

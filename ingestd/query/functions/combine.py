@@ -120,8 +120,11 @@ def pow_series(call: Invocation, *series_lists: SeriesList) -> SeriesList:
     label = wrapped(call.context, f"powSeries({','.join(map(str, series.names))})")
     start, end, step, matrix = zipped(call.context, series)
     values = matrix[0]
-    for row in matrix[1:]:
+    for at, row in enumerate(matrix[1:]):
         values = power(values, row)
+        # What is none stays so.
+        if at % 16 == 0 and np.isnan(values).all():
+            break
     return single(label, start, end, step, values)
 
 

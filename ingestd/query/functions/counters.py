@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ingestd.points import Values
 from ingestd.query.along import changes
+from ingestd.query.arrays import blanked, by_rows, zeroed
 from ingestd.query.attime import parse_offset
 from ingestd.query.context import Invocation
 from ingestd.query.functions.registry import FLOAT, SERIES, STRING, Param, function, optional
@@ -32,7 +33,7 @@ def non_negative_derivative(
     graphite-web 1.1.10 crashes on a null where a limit is given; here a null gives a null, as its later versions do.
     """
     series.named("nonNegativeDerivative", tag=1, anew=True)
-    return series.map(lambda values: growth(values, max_value, min_value))
+    return series.map_rows(lambda values: growth(values, max_value, min_value))
 
 
 @function("perSecond", group="Transform", params=(SERIES, *BOUNDS))
@@ -45,7 +46,7 @@ def per_second(call: Invocation, series: SeriesList, max_value: float | None, mi
     for grid in series.grids:
         if grid.step <= 0:
             raise QueryError("perSecond: a series has no step")
-        grid.values = rounded(growth(grid.values, max_value, min_value) / grid.step, 6)
+        grid.values = rounded(by_rows(grid.values, growth, max_value, min_value) / grid.step, 6)
     return series
 
 
@@ -62,10 +63,9 @@ def integral(call: Invocation, series: SeriesList) -> SeriesList:
     """The sum of all values up to each; nothing where there is no value."""
 
     def sums(values: Values) -> Values:
-        empty = np.isnan(values)
-        return np.where(empty, np.nan, np.cumsum(np.where(empty, 0.0, values), axis=1))
+        return blanked(np.cumsum(zeroed(values), axis=1), np.isnan(values))
 
-    return series.named("integral", tag=1, anew=True).floats().map(sums)
+    return series.named("integral", tag=1, anew=True).floats().map_rows(sums)
 
 
 @function("integralByInterval", group="Transform", params=(SERIES, Param("intervalUnit", STRING)))
@@ -81,7 +81,7 @@ def integral_by_interval(call: Invocation, series: SeriesList, interval_unit: st
         width = grid.values.shape[1]
         times = grid.start + grid.step * np.arange(width) - call.context.start
         number = times // interval
-        grid.values = restarted(grid.values, number != (times - grid.step) // interval)
+        grid.values = by_rows(grid.values, restarted, number != (times - grid.step) // interval)
     text = f",'{interval_unit}'"
     return series.named("integralByInterval", text, interval_unit, anew=True).floats()
 
@@ -97,7 +97,7 @@ def restarted(values: Values, first: NDArray[np.bool_]) -> Values:
     within = np.arange(width) - begins[run]
     # A cube with a run in each row: a difference of running sums would cancel, this adds only what is in the run.
     cube = np.zeros((rows, len(begins), int(lengths.max())))
-    cube[:, run, within] = np.where(np.isnan(values), 0.0, values)
+    cube[:, run, within] = zeroed(values)
     return np.asarray(np.cumsum(cube, axis=2)[:, run, within])
 
 
@@ -116,9 +116,9 @@ def growth(values: Values, max_value: float | None, min_value: float | None) -> 
     what the counter holds beyond ``min_value`` (0); with ``min_value`` alone a fall means a reset to it.
     """
     if max_value is not None:
-        values = np.where(values > max_value, np.nan, values)
+        values = blanked(values, values > max_value)
     if min_value is not None:
-        values = np.where(values < min_value, np.nan, values)
+        values = blanked(values, values < min_value)
     out = differences(values)
     fallen = out < 0
     if max_value is not None:
@@ -126,5 +126,5 @@ def growth(values: Values, max_value: float | None, min_value: float | None) -> 
     elif min_value is not None:
         out[fallen] = values[fallen] - min_value
     else:
-        out[fallen] = np.nan
+        out = blanked(out, fallen)
     return out

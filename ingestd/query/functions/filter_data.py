@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from ingestd.points import Values
+from ingestd.query.arrays import blanked, by_rows
 from ingestd.query.context import Invocation
 from ingestd.query.functions.registry import FLOAT, SERIES, Param, function
 from ingestd.query.grid import Grid, SeriesList
@@ -19,13 +20,13 @@ N: Final = Param("n", FLOAT)
 @function("removeAboveValue", group="Filter Data", params=(SERIES, N))
 def remove_above_value(call: Invocation, series: SeriesList, n: float) -> SeriesList:
     """Takes out values above ``n``."""
-    return series.named("removeAboveValue", f", {n:g}").map(lambda values: np.where(values > n, np.nan, values))
+    return series.named("removeAboveValue", f", {n:g}").map(lambda values: blanked(values, values > n))
 
 
 @function("removeBelowValue", group="Filter Data", params=(SERIES, N))
 def remove_below_value(call: Invocation, series: SeriesList, n: float) -> SeriesList:
     """Takes out values below ``n``."""
-    return series.named("removeBelowValue", f", {n:g}").map(lambda values: np.where(values < n, np.nan, values))
+    return series.named("removeBelowValue", f", {n:g}").map(lambda values: blanked(values, values < n))
 
 
 @function("removeAbovePercentile", group="Filter Data", params=(SERIES, N))
@@ -33,7 +34,7 @@ def remove_above_percentile(call: Invocation, series: SeriesList, n: float) -> S
     """Takes out values above the n-th percentile of their series."""
     series.named("removeAbovePercentile", f", {n:g}")
     for grid in series.grids:
-        grid.values = np.where(grid.values > own_percentile(call, grid, n), np.nan, grid.values)
+        grid.values = blanked(grid.values, grid.values > own_percentile(call, grid, n))
     return series
 
 
@@ -42,7 +43,7 @@ def remove_below_percentile(call: Invocation, series: SeriesList, n: float) -> S
     """Takes out values below the n-th percentile of their series."""
     series.named("removeBelowPercentile", f", {n:g}")
     for grid in series.grids:
-        grid.values = np.where(grid.values < own_percentile(call, grid, n), np.nan, grid.values)
+        grid.values = blanked(grid.values, grid.values < own_percentile(call, grid, n))
     return series
 
 
@@ -65,4 +66,4 @@ def own_percentile(call: Invocation, grid: Grid, n: float) -> Values:
         if some.all()
         else labels.tags.each("nPercentile", [text if each else None for each in some.tolist()])
     )
-    return np.where(beyond, np.nan, percentile(values, n))[:, np.newaxis]
+    return np.where(beyond, np.nan, by_rows(values, percentile, n))[:, np.newaxis]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +11,7 @@ from ingestd.query.context import Invocation
 from ingestd.query.functions.buckets import bucketed
 from ingestd.query.functions.registry import FLOAT, INT_OR_INF, SERIES, SERIES_LIST, function, optional
 from ingestd.query.grid import Grid, SeriesList
-from ingestd.query.labels import NO_OPTIONS
+from ingestd.query.labels import NO_OPTIONS, Same
 from ingestd.query.reduce import reducer
 
 LIMIT = optional("limit", INT_OR_INF, float("inf"))
@@ -93,14 +91,13 @@ def compress_periodic_gaps(call: Invocation, series: SeriesList) -> SeriesList:
     grids: list[Grid] = []
     for grid in series.grids:
         firsts, periods = gap_periods(grid.values)
-        for first, period in sorted(set(zip(firsts.tolist(), periods.tolist(), strict=True))):
-            rows = np.flatnonzero((firsts == first) & (periods == period))
-            part = replace(
-                grid,
-                values=grid.values[rows],
-                labels=grid.labels.take(rows.tolist()),
-                places=grid.places[rows],
-            )
+        if not periods.any():
+            grids.append(grid)
+            continue
+        kinds, kind_of = np.unique(np.stack((firsts, periods)), axis=1, return_inverse=True)
+        for kind, (first, period) in enumerate(kinds.T.tolist()):
+            rows = np.flatnonzero(kind_of == kind)
+            part = grid.part(rows, grid.places[rows])
             grids.append(_compressed(part, first, period) if period else part)
     return SeriesList(grids)
 
@@ -110,8 +107,8 @@ def _compressed(grid: Grid, first: int, period: int) -> Grid:
     start = grid.start + first * grid.step
     buckets = max(-(-(grid.end - start) // interval), 0)
     values = bucketed(grid, interval, start, buckets, reducer("last"), grid.labels.factors)
-    grid.labels.options = [NO_OPTIONS] * len(grid.labels)
-    return replace(grid, start=start, end=start + interval * (buckets - 1), step=interval, values=values)
+    grid.labels.options = Same(NO_OPTIONS, len(grid.labels))
+    return Grid(start, start + interval * (buckets - 1), interval, values, grid.labels, grid.places)
 
 
 def gap_periods(values: Values) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -7,6 +7,7 @@ from typing import cast
 import numpy as np
 
 from ingestd.points import Values
+from ingestd.query.arrays import blanked, zeroed
 from ingestd.query.attime import parse_time
 from ingestd.query.context import Invocation
 from ingestd.query.functions.registry import DATE, FLOAT, NUMBER, SERIES, SERIES_LIST, STRING, Param, function, optional
@@ -90,7 +91,7 @@ def stacked(call: Invocation, series: SeriesList, stack: Scalar) -> SeriesList:
     heights = np.zeros((len(series) + 1, width))
     heights[0, : len(below)] = below
     for grid in grids:
-        heights[grid.places + 1, : grid.values.shape[1]] = np.where(np.isnan(grid.values), 0.0, grid.values)
+        heights[grid.places + 1, : grid.values.shape[1]] = zeroed(grid.values)
     heights = np.cumsum(heights, axis=0)
     stacks[name] = heights[-1]
     for grid in grids:
@@ -105,7 +106,7 @@ def stacked(call: Invocation, series: SeriesList, stack: Scalar) -> SeriesList:
 def piled(grid: Grid, heights: Values) -> Values:
     """The rows of ``heights`` float64[1 + series, points] that are the grid's, where it has values."""
     own = heights[grid.places + 1, : grid.values.shape[1]]
-    return np.where(np.isnan(grid.values), np.nan, own)
+    return blanked(own, np.isnan(grid.values))
 
 
 @function(

@@ -27,7 +27,7 @@ from ingestd.query.functions.registry import (
 )
 from ingestd.query.functions.together import Places, in_groups
 from ingestd.query.grid import SeriesList, concatenate
-from ingestd.query.labels import Tags
+from ingestd.query.labels import Same, Tags
 from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
 
@@ -240,7 +240,7 @@ def apply_by_node(call: Invocation, series: SeriesList, node: int, template: str
         if new_name:
             made.shown([str(new_name).replace("%", prefix)] * len(made))
         for grid in made.grids:
-            grid.labels.path_expressions = [prefix] * len(grid.labels)
+            grid.labels.path_expressions = Same(prefix, len(grid.labels))
             grid.start, grid.end = last.start, last.end
         out.append(made)
     return concatenate(out)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ingestd.points import Values
 from ingestd.query.along import averages, deviations, medians, sliding, windows
+from ingestd.query.arrays import CACHED
 from ingestd.query.attime import MAX_OFFSET, parse_offset
 from ingestd.query.context import Context, Invocation
 from ingestd.query.functions.registry import (
@@ -27,8 +28,6 @@ from ingestd.query.limits import QueryError
 from ingestd.query.parse import Scalar
 from ingestd.query.reduce import enough, reducer
 
-CACHED: Final = 1 << 15
-"""Values of rows that all passes are made over before the next ones: what is made in between stays in the cache."""
 SORTED: Final = 64
 """Values that are sorted in the time in which other functions make a point: what medians are charged by."""
 WINDOW_SIZE: Final = Param(

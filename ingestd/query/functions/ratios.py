@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from ingestd.points import Values
+from ingestd.query.arrays import blanked
 from ingestd.query.context import Invocation
 from ingestd.query.functions.alias import node_names
 from ingestd.query.functions.combine import agg_func, aggregated, aggregated_groups, aggregated_labels
@@ -44,9 +45,9 @@ SECOND: Final = Param("seriesListSecondPos", SERIES_LIST)
 
 def ratio(dividend: Values, divisor: Values) -> Values:
     """The quotient; NaN where the divisor is zero or one of them is NaN."""
+    lost = divisor == 0
     out = np.asarray(dividend / divisor)
-    np.copyto(out, np.nan, where=divisor == 0)
-    return out
+    return blanked(out, np.broadcast_to(lost, out.shape)) if lost.any() else out
 
 
 def _places(count: int) -> Places:

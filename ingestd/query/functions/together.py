@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -127,7 +126,7 @@ def in_pairs(context: Context, series: SeriesList, firsts: Places, seconds: Plac
 
 def _rows(grid: Grid, rows: Places) -> Grid:
     labels = grid.labels.take(rows.tolist())
-    return replace(grid, values=rows_of(grid.values, rows), labels=labels, places=np.arange(len(rows)))
+    return Grid(grid.start, grid.end, grid.step, rows_of(grid.values, rows), labels, np.arange(len(rows)))
 
 
 def rows_of(values: Values, rows: Places) -> Values:

@@ -63,7 +63,7 @@ def min_max(call: Invocation, series: SeriesList) -> SeriesList:
         span = highest - lowest
         return np.where(span == 0, values * 0.0, (values - lowest) / span)
 
-    return series.named("minMax").floats().map(place)
+    return series.named("minMax").floats().map_rows(place)
 
 
 @function("absolute", group="Transform", params=(SERIES,))
