@@ -36,13 +36,13 @@ def by_rows(values: Values, change: Callable[..., Values], *arguments: object) -
 
 def zeroed(values: Values) -> Values:
     """``values`` float64[...] with 0.0 for NaN: a new array."""
-    keep = np.equal(values, values).astype(np.int64)
+    keep = np.asarray(np.equal(values, values), np.int64)
     np.negative(keep, out=keep)
     return np.bitwise_and(keep, values.view(np.int64), out=keep).view(np.float64)
 
 
 def blanked(values: Values, where: NDArray[np.bool_]) -> Values:
     """``values`` float64[...] with NaN where ``where`` bool[...] of that shape is set: a new array."""
-    lost = where.astype(np.int64)
+    lost = np.array(where, np.int64)
     np.negative(lost, out=lost)
     return np.bitwise_or(lost, values.view(np.int64), out=lost).view(np.float64)

@@ -29,6 +29,12 @@ def test_by_bits(values: Values, data: st.DataObject) -> None:
         np.testing.assert_array_equal(blanked(array, where), np.where(where, np.nan, array))
 
 
+def test_one_value_by_its_bits() -> None:
+    for value in (np.float64("nan"), np.float64(3.0)):
+        assert zeroed(value) == (0.0 if np.isnan(value) else value)
+        assert np.isnan(blanked(value, np.bool_(True)))
+
+
 @pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 30])
 def test_by_rows(rows: int) -> None:
     values = np.arange(rows * CACHED // 8.0).reshape(rows, CACHED // 8)
