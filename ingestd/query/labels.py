@@ -93,9 +93,24 @@ class Tags:
     def __getitem__(self, row: int) -> dict[str, str]:
         return next(iter(self.take([row])))
 
+    def names(self) -> Sequence[str] | None:
+        """The names if the series have no other tags, as far as that is told quickly."""
+        if self._added or not all(type(source) is str for source in self._sources):
+            return None
+        paths = cast(Sequence[str], self._sources)
+        text = "".join(paths)
+        return None if ";" in text or "~" in text else paths
+
     def take(self, rows: Sequence[int]) -> Tags:
         """Those of these rows."""
         return Tags(taken(self._sources, rows), self._added)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Tags]) -> Tags:
+        """Those of all parts, part after part."""
+        if any(each._added for each in parts):
+            return cls([tags for each in parts for tags in each])
+        return cls([source for each in parts for source in each._sources])
 
     def also(self, tag: str, text: str) -> Tags:
         """With one more tag on every series."""
@@ -170,12 +185,12 @@ class Labels:
             return parts[0]
         return cls(
             [name for each in parts for name in each.names],
-            [expression for each in parts for expression in each.path_expressions],
-            Tags([tags for each in parts for tags in each.tags]),
-            [func for each in parts for func in each.consolidation_funcs],
-            [factor for each in parts for factor in each.x_files_factors],
-            [ints for each in parts for ints in each.ints],
-            [options for each in parts for options in each.options],
+            _columns([each.path_expressions for each in parts]),
+            Tags.joined([each.tags for each in parts]),
+            _columns([each.consolidation_funcs for each in parts]),
+            _columns([each.x_files_factors for each in parts]),
+            _columns([each.ints for each in parts]),
+            _columns([each.options for each in parts]),
         )
 
     def __len__(self) -> int:
@@ -265,3 +280,11 @@ def taken(items: Sequence[_Item], rows: Sequence[int]) -> list[_Item]:
 
 def _column(items: Sequence[_Item], rows: Sequence[int]) -> Sequence[_Item]:
     return Same(items.item, len(rows)) if isinstance(items, Same) else taken(items, rows)
+
+
+def _columns(parts: Sequence[Sequence[_Item]]) -> Sequence[_Item]:
+    """Column after column."""
+    first = parts[0] if parts else []
+    if isinstance(first, Same) and all(isinstance(each, Same) and each.item == first.item for each in parts):
+        return Same(first.item, sum(map(len, parts)))
+    return [item for each in parts for item in each]

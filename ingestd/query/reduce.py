@@ -170,6 +170,22 @@ REDUCERS: Final[dict[str, Reducer]] = {
 WHOLE: Final = ("sum", "total", "min", "max", "diff", "last", "current", "count")
 """Aggregations that make integers of integers."""
 
+ALONE: Final = (
+    "average",
+    "avg",
+    "avg_zero",
+    "median",
+    "sum",
+    "total",
+    "min",
+    "max",
+    "diff",
+    "multiply",
+    "last",
+    "current",
+)
+"""Aggregations that make of a single value that value."""
+
 CONSOLIDATORS: Final[dict[str, Reducer]] = {
     "sum": _sum,
     "average": _average,
@@ -240,11 +256,18 @@ def across(rows: Values, name: str, x_files_factor: float) -> Values:
     """
     reduce = reducer(name)
     n, points = rows.shape
-    # Few rows are added otherwise (SHORT), and so is one column: by pairs.
-    if sums_compiled is not None and reduce in _OF_SUMS and n > SHORT and points > 1 and rows.flags.c_contiguous:
+    if sums_compiled is not None and adds_up(name, n, points) and rows.flags.c_contiguous:
         return of_totals(*sums_compiled(rows), n, name, x_files_factor)
     columns = rows.T
     return np.where(enough(known(columns), n, x_files_factor), reduce(columns, n), np.nan)
+
+
+def adds_up(name: str, n: int, points: int) -> bool:
+    """Whether a kernel makes so many rows one by the aggregation of that name.
+
+    Few rows are added in another order (:data:`SHORT`), and so is one column: by pairs.
+    """
+    return sums_compiled is not None and REDUCERS[name] in _OF_SUMS and n > SHORT and points > 1
 
 
 def of_totals(totals: Values, counts: Values, n: int, name: str, x_files_factor: float) -> Values:

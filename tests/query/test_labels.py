@@ -101,3 +101,17 @@ def test_a_column_of_one_item(count: int, start: int, stop: int) -> None:
     else:
         with pytest.raises(IndexError):
             same[start]
+
+
+@given(sources, sources, st.booleans())
+def test_tags_part_after_part(one: list[str | dict[str, str]], other: list[str | dict[str, str]], added: bool) -> None:
+    parts = [Tags(one), Tags(other).also("a", "1") if added else Tags(other)]
+    assert list(Tags.joined(parts)) == [tags for each in parts for tags in each]
+
+
+@given(st.lists(texts))
+def test_names_without_other_tags(paths: list[str]) -> None:
+    names = Tags(paths).names()
+    assert names is None or [{"name": name} for name in names] == list(Tags(paths))
+    assert Tags(["a.b", "c"]).names() == ["a.b", "c"]
+    assert Tags(paths).also("a", "1").names() is Tags([*paths, {}]).names() is None

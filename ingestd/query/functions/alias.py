@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from operator import itemgetter
 from typing import Final, cast
 
@@ -65,7 +66,10 @@ def alias_by_tags(call: Invocation, series: SeriesList, *tags: Scalar) -> Series
 @function("aliasByMetric", group="Alias", params=(SERIES,))
 def alias_by_metric(call: Invocation, series: SeriesList) -> SeriesList:
     """Shows the last node of each series' path."""
-    return series.shown([nodes_of(str(name))[-1].partition(",")[0] for name in series.names])
+    names = series.names
+    if are_paths(names) and "," not in "".join(names):
+        return series.shown([name.rpartition(".")[2] for name in names])
+    return series.shown([nodes_of(str(name))[-1].partition(",")[0] for name in names])
 
 
 def nodes_of(name: str) -> list[str]:
@@ -181,31 +185,30 @@ def node_names(series: SeriesList, nodes: tuple[Scalar, ...], limits: QueryLimit
     Raises :class:`QueryError` where a name is empty or cannot be taken apart.
     """
     labels = series.labels
-    quickly = _nodes_of_paths(labels.names, nodes)
-    if quickly is not None:
-        return quickly
+    paths = are_paths(labels.names)
+    if paths and nodes and all(isinstance(node, int) for node in nodes):
+        with suppress(IndexError):
+            return _nodes_of_paths(labels.names, nodes)
+    if paths and len(nodes) == 1 and isinstance(nodes[0], str):
+        return [tags.get(nodes[0], "") for tags in labels.tags]
     parts = [_parts(name, limits) for name in labels.names]
     return [".".join([_node(own, tags, node) for node in nodes]) for own, tags in zip(parts, labels.tags, strict=True)]
 
 
-def _nodes_of_paths(names: list[str], nodes: tuple[Scalar, ...]) -> list[str] | None:
-    """The same if all names are paths without tags and have these nodes, as mostly."""
-    if (
-        not nodes
-        or not all(isinstance(each, int) for each in nodes)
-        or not all(isinstance(each, str) for each in names)
-    ):
-        return None
+def are_paths(names: list[str]) -> bool:
+    """Whether all names are paths without tags, as they mostly are."""
+    if not all(type(name) is str for name in names) or "" in names:
+        return False
     text = "".join(names)
-    if ")" in text or ";" in text or "" in names:
-        return None
+    return ")" not in text and "(" not in text and ";" not in text
+
+
+def _nodes_of_paths(names: list[str], nodes: tuple[Scalar, ...]) -> list[str]:
+    """Raises IndexError where one is missing."""
     chosen = itemgetter(*nodes)
-    try:
-        if len(nodes) == 1:
-            return [chosen(name.split(".")) for name in names]
-        return [".".join(chosen(name.split("."))) for name in names]
-    except IndexError:
-        return None
+    if len(nodes) == 1:
+        return [chosen(name.split(".")) for name in names]
+    return [".".join(chosen(name.split("."))) for name in names]
 
 
 def _parts(name: str, limits: QueryLimits) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -21,16 +20,11 @@ from ingestd.query.functions.registry import (
     optional,
 )
 from ingestd.query.functions.special import line
-from ingestd.query.functions.together import Places, common_tags, expressions, rows_of, wrapped, zipped
-from ingestd.query.grid import Grid, SeriesList, concatenate, single
-from ingestd.query.labels import Label, Labels, Tags
+from ingestd.query.functions.together import common_tags, expressions, wrapped, zipped
+from ingestd.query.grid import SeriesList, concatenate, single
+from ingestd.query.labels import Label, Labels
 from ingestd.query.limits import QueryError
-from ingestd.query.reduce import WHOLE, across, enough, known, percentile, reducer
-
-PIECE: Final = 1 << 19
-"""Points of small groups that are reduced at a time: 4 MB stay in the cache."""
-FEW: Final = 4
-"""Fewer groups of one size than these are reduced one by one: large ones have kernels of their own."""
+from ingestd.query.reduce import WHOLE, across, percentile, reducer
 
 
 @function("sumSeries", "sum", group="Combine", params=(SERIES_LISTS,), aggregator=True)
@@ -186,97 +180,12 @@ def aggregated_label(labels: Labels, func: str, factor: float) -> Label:
     """The label of the series that ``func`` makes of series with these labels."""
     name = f"{func}Series({expressions(labels)})"
     ints = func == "count" or (func in WHOLE and all(labels.ints))
-    return Label(name, name, _aggregated_tags(labels.tags, name, func), x_files_factor=factor, ints=ints)
+    return Label(name, name, aggregated_tags(labels.tags, name, func), x_files_factor=factor, ints=ints)
 
 
-def aggregated_labels(labels: Labels, groups: Sequence[Places], func: str, factor: float) -> Labels:
-    """Such labels of the series that ``func`` makes of each group of rows."""
-    texts, tags, ints = labels.path_expressions, list(labels.tags), labels.ints
-    whole, counts = func in WHOLE, func == "count"
-    names, made_tags, made_ints = [], [], []
-    for group in groups:
-        rows = group.tolist()
-        name = f"{func}Series({','.join(dict.fromkeys([texts[row] for row in rows]))})"
-        names.append(name)
-        made_tags.append(_aggregated_tags([tags[row] for row in rows], name, func))
-        made_ints.append(counts or (whole and all(ints[row] for row in rows)))
-    made = Labels.called(names, factor, Tags(made_tags))
-    made.ints = made_ints
-    return made
-
-
-def _aggregated_tags(tags: Iterable[dict[str, str]], name: str, func: str) -> dict[str, str]:
+def aggregated_tags(tags: Iterable[dict[str, str]], name: str, func: str) -> dict[str, str]:
+    """The tags of such a series, called ``name``: those that all have in common, and by what they were aggregated."""
     made = common_tags(tags)
     made.setdefault("name", name)
     made["aggregatedBy"] = func
     return made
-
-
-def aggregated_groups(
-    call: Invocation, series: SeriesList, func: str, groups: Sequence[Places], x_files_factor: float | None = None
-) -> SeriesList:
-    """What :func:`aggregated` makes of each group, in the order of the groups, which are not empty.
-
-    Groups of one size that lie in one grid are reduced together, as a cube.
-    """
-    if not groups:
-        return SeriesList()
-    func = agg_func(func)
-    context = call.context
-    factor = context.x_files_factor if x_files_factor is None else x_files_factor
-    labels = series.labels
-    out: list[SeriesList] = []
-    order: list[Places] = []
-    for grid, chosen in _by_grid(series, groups):
-        if grid is None:
-            for number in chosen:
-                out.append(aggregated(call, series.pick(groups[number]), func, factor))
-                order.append(np.array([number]))
-            continue
-        context.charge(len(chosen), grid.values.shape[1])
-        rows = np.searchsorted(grid.places, np.concatenate([groups[number] for number in chosen]))
-        values = reduced_groups(grid.values, rows, np.array([len(groups[number]) for number in chosen]), func, factor)
-        made = aggregated_labels(labels, [groups[number] for number in chosen], func, factor)
-        window = grid.start, grid.end - (grid.end - grid.start) % grid.step, grid.step
-        out.append(SeriesList([Grid(*window, values, made, np.arange(len(chosen)))]))
-        order.append(np.array(chosen))
-    return concatenate(out).pick(np.argsort(np.concatenate(order)))
-
-
-def _by_grid(series: SeriesList, groups: Sequence[Places]) -> list[tuple[Grid | None, list[int]]]:
-    """The numbers of the groups that lie in one grid by grid, and of those that lie in several."""
-    if len(series.grids) == 1 and series.grids[0].step > 0:
-        return [(series.grids[0], list(range(len(groups))))]
-    number_of = np.empty(len(series), np.intp)
-    for number, grid in enumerate(series.grids):
-        number_of[grid.places] = number
-    found: dict[int, list[int]] = {}
-    for at, group_places in enumerate(groups):
-        numbers = number_of[group_places]
-        whole = bool(np.all(numbers == numbers[0])) and series.grids[numbers[0]].step > 0
-        found.setdefault(int(numbers[0]) if whole else -1, []).append(at)
-    return [(None if number < 0 else series.grids[number], chosen) for number, chosen in found.items()]
-
-
-def reduced_groups(values: Values, rows: Places, sizes: Places, func: str, x_files_factor: float) -> Values:
-    """Groups of rows to one row each: float64[groups, points].
-
-    ``rows`` are those of all groups in turn, ``sizes`` how many each has, none of them 0.
-    """
-    reduce = reducer(func)
-    points = values.shape[1]
-    out = np.empty((len(sizes), points))
-    firsts = np.cumsum(sizes) - sizes
-    for size in np.unique(sizes).tolist():
-        groups = np.flatnonzero(sizes == size)
-        if len(groups) < FEW:
-            for number in groups.tolist():
-                chosen = rows[firsts[number] : firsts[number] + size]
-                out[number] = across(rows_of(values, chosen), func, x_files_factor)
-            continue
-        piece = max(PIECE // max(size * points, 1), 1)
-        for at in range(0, len(groups), piece):
-            some = groups[at : at + piece]
-            cube = values[rows[firsts[some][:, np.newaxis] + np.arange(size)]].transpose(0, 2, 1)
-            out[some] = np.where(enough(known(cube), size, x_files_factor), reduce(cube, size), np.nan)
-    return out

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 import numpy as np
 
 from ingestd.query.context import Invocation
 from ingestd.query.functions.alias import node_names
-from ingestd.query.functions.combine import aggregated_groups
+from ingestd.query.functions.groups import aggregated_groups
 from ingestd.query.functions.ratios import quotients
 from ingestd.query.functions.registry import (
     AGG_FUNC,
@@ -25,7 +26,7 @@ from ingestd.query.functions.registry import (
     lookup,
     optional,
 )
-from ingestd.query.functions.together import Places, in_groups
+from ingestd.query.functions.together import in_groups
 from ingestd.query.grid import SeriesList, concatenate
 from ingestd.query.labels import Same, Tags
 from ingestd.query.limits import QueryError
@@ -46,7 +47,7 @@ PLAIN: Final = {
 POSITIONS: Final = optional("position", NODE, multiple=True)
 
 
-def called(call: Invocation, series: SeriesList, callback: str, groups: dict[str, Places]) -> SeriesList:
+def called(call: Invocation, series: SeriesList, callback: str, groups: dict[str, list[int]]) -> SeriesList:
     """The first series that ``callback`` makes of each group, under the group's name.
 
     It is the name of a function, else of an aggregation. A group of which the function makes nothing is left out.
@@ -56,7 +57,7 @@ def called(call: Invocation, series: SeriesList, callback: str, groups: dict[str
         return made.shown(list(groups))
     out = []
     for key, places in groups.items():
-        made = _call(call, callback, series.pick(places))
+        made = _call(call, callback, series.pick(np.array(places, np.intp)))
         out.append(made.shown([key] * len(made)))
     return concatenate(out)
 
@@ -107,10 +108,12 @@ def group_by_tags(call: Invocation, series: SeriesList, callback: str, *tags: Sc
     names = [each.get("name", "") for each in tags_of]
     if len(wanted) == len(tags) and any(name != names[0] for name in names):
         names = [callback] * len(names)
-    keys = [
-        ";".join([name, *sorted(f"{tag}={each.get(tag, '')}" for tag in wanted)])
-        for name, each in zip(names, tags_of, strict=True)
-    ]
+    keys = names
+    if wanted:
+        keys = [
+            ";".join([name, *sorted(f"{tag}={each.get(tag, '')}" for tag in wanted)])
+            for name, each in zip(names, tags_of, strict=True)
+        ]
     made = called(call, series, callback, in_groups(keys))
     for grid in made.grids:
         grid.labels.become(grid.labels.names)
@@ -120,11 +123,13 @@ def group_by_tags(call: Invocation, series: SeriesList, callback: str, *tags: Sc
 
 def _without_empty(path: str) -> str:
     """A tagged path without the tags that have no value."""
+    if ";" not in path:
+        return path
     name, *pairs = path.split(";")
     return ";".join([name, *(pair for pair in pairs if not pair.endswith("="))])
 
 
-def _without_positions(series: SeriesList, positions: tuple[int, ...]) -> dict[str, Places]:
+def _without_positions(series: SeriesList, positions: tuple[int, ...]) -> dict[str, list[int]]:
     dropped = set(positions)
     return in_groups(
         ".".join([node for at, node in enumerate(str(name).split(".")) if at not in dropped]) for name in series.names
@@ -164,7 +169,7 @@ def multiply_series_with_wildcards(call: Invocation, series: SeriesList, *positi
 def map_series(call: Invocation, series: SeriesList, *nodes: Scalar) -> SeriesList:
     """The series with those that agree in these nodes or tags side by side, for reduceSeries."""
     groups = in_groups(node_names(series, nodes, call.context.limits))
-    return series.pick(np.concatenate(list(groups.values()))) if groups else series
+    return series.pick(np.fromiter(chain.from_iterable(groups.values()), np.intp, len(series)))
 
 
 @function(
@@ -188,11 +193,13 @@ def reduce_series(call: Invocation, series: SeriesList, callback: str, node: int
     order = {matcher: at for at, matcher in reversed(list(enumerate(matchers)))}
     for place, name in enumerate(series.names):
         nodes = str(name).split(".")
-        if not -len(nodes) <= node < len(nodes):
-            raise QueryError(f"reduceSeries: {name} has no node {node}")
-        if nodes[node] in order:
+        try:
+            matcher = nodes[node]
+        except IndexError as error:
+            raise QueryError(f"reduceSeries: {name} has no node {node}") from error
+        if matcher in order:
             key = f"{'.'.join(nodes[:node])}.reduce.{callback}"
-            groups.setdefault(key, {})[order[nodes[node]]] = place
+            groups.setdefault(key, {})[order[matcher]] = place
     return _reduced(call, series, callback, groups, len(matchers))
 
 
@@ -202,11 +209,11 @@ def _reduced(
     """``groups``: by name, for each argument that there is a series for its place."""
     lookup(callback)
     full = all(len(each) == arguments for each in groups.values())
-    rows = {key: np.array([each[at] for at in sorted(each)], np.intp) for key, each in groups.items()}
+    rows = {key: [each[at] for at in sorted(each)] for key, each in groups.items()}
     if full and callback in PLAIN:
         return called(call, series, callback, rows)
     if full and groups and arguments == 2 and callback in ("divideSeries", "asPercent", "pct"):
-        pairs = np.stack(list(rows.values()), axis=1)
+        pairs = np.array(list(rows.values()), np.intp).T
         made = quotients(
             call, series, pairs[0], pairs[1], "divideSeries" if callback == "divideSeries" else "asPercent"
         )

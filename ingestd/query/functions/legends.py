@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from ingestd.query.context import Invocation
-from ingestd.query.functions.alias import nodes_of
+from ingestd.query.functions.alias import are_paths, nodes_of
 from ingestd.query.functions.registry import NUMBER, SERIES, STRING, ParamType, function, optional
 from ingestd.query.grid import SeriesList
 from ingestd.query.limits import QueryError
@@ -30,7 +30,10 @@ def substr(call: Invocation, series: SeriesList, start: float, stop: float) -> S
     if not math.isfinite(start) or not math.isfinite(stop):
         raise QueryError("substr: a node's number is finite")
     nodes = slice(int(start), int(stop) or None)
-    return series.shown([".".join(nodes_of(str(name))[nodes]).partition(",")[0] for name in series.names])
+    names = series.names
+    if are_paths(names) and "," not in "".join(names):
+        return series.shown([".".join(name.split(".")[nodes]) for name in names])
+    return series.shown([".".join(nodes_of(str(name))[nodes]).partition(",")[0] for name in names])
 
 
 @function(
@@ -45,13 +48,11 @@ def cacti_style(call: Invocation, series: SeriesList, system: Scalar, units: Sca
     if not series:
         return series
     show = _formatter(str(system) if system else None, str(units) if units else "")
-    columns = [summaries(series, func).tolist() for func in ("last", "max", "min")]
-    texts = [["nan" if math.isnan(value) else show(value) for value in column] for column in columns]
+    columns = [summaries(series, func) for func in ("last", "max", "min")]
+    texts = [["nan" if math.isnan(value) else show(value) for value in column.tolist()] for column in columns]
     # The width is that of the whole part, of 3 where it is 0 or missing, and 3 more.
-    widths = [
-        max(len(show(float(int(value) if np.isfinite(value) and value else 3))) for value in column) + 3
-        for column in columns
-    ]
+    wholes = [np.where(np.isfinite(column) & (column != 0), np.trunc(column), 3.0) for column in columns]
+    widths = [max(len(show(value)) for value in np.unique(whole).tolist()) + 3 for whole in wholes]
     names = series.names
     longest = max(len(str(name)) for name in names)
     return series.shown(

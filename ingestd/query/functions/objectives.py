@@ -169,7 +169,7 @@ def _medians(
     keep = np.ones(len(made), np.bool_)
     for grid in made.grids:
         width = grid.values.shape[1]
-        members = [groups[str(name)].tolist() for name in grid.labels.names]
+        members = [groups[str(name)] for name in grid.labels.names]
         deep = max(map(len, members))
         context.charge(len(members) * deep, width)
         cube = np.full((len(members), deep, width), np.nan)

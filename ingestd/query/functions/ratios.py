@@ -7,10 +7,11 @@ from typing import Final
 import numpy as np
 
 from ingestd.points import Values
-from ingestd.query.arrays import blanked
+from ingestd.query.arrays import CACHED, blanked
 from ingestd.query.context import Invocation
 from ingestd.query.functions.alias import node_names
-from ingestd.query.functions.combine import agg_func, aggregated, aggregated_groups, aggregated_labels
+from ingestd.query.functions.combine import agg_func, aggregated
+from ingestd.query.functions.groups import aggregated_groups, aggregated_labels
 from ingestd.query.functions.registry import (
     AGG_FUNC,
     ANY,
@@ -99,13 +100,17 @@ def _paired(
     count = len(firsts)
     both = concatenate((firsts, seconds))
     labels = both.labels
-    names = labels.names
+    called = [f"{func}Series({one},{two})" for one, two in zip(firsts.names, seconds.names, strict=True)]
     grids = []
     for pairs in in_pairs(call.context, both, _places(count), _places(count) + count):
-        stack = np.moveaxis(np.stack((pairs.first, pairs.second)), 0, -1)
-        values = np.where(enough(known(stack), 2, factor), reducer(func)(stack, 2), np.nan)
-        made = aggregated_labels(labels, [np.array((at, at + count)) for at in pairs.at.tolist()], func, factor)
-        made.names = [f"{func}Series({names[at]},{names[at + count]})" for at in pairs.at.tolist()]
+        at = pairs.at.tolist()
+        made = aggregated_labels(labels, [(place, place + count) for place in at], func, factor)
+        made.names = taken(called, at)
+        few = max(CACHED // max(pairs.first.shape[1], 1), 1)
+        values = np.empty(pairs.first.shape)
+        for row in range(0, len(at), few):
+            stack = np.moveaxis(np.stack((pairs.first[row : row + few], pairs.second[row : row + few])), 0, -1)
+            values[row : row + few] = np.where(enough(known(stack), 2, factor), reducer(func)(stack, 2), np.nan)
         grids.append(Grid(pairs.start, pairs.end, pairs.step, values, made, pairs.at))
     return SeriesList(grids)
 
@@ -228,7 +233,7 @@ def _of_groups(call: Invocation, series: SeriesList, total: Argument, nodes: tup
         totals = _totals(call, total, of)
     number = {key: at + len(series) for at, key in enumerate(of)}
     # A row of the answer: places of a series and of a total among both lists, -1 for a missing one.
-    rows = [(place, number.get(key, -1)) for key, places in groups.items() for place in places.tolist()]
+    rows = [(place, number.get(key, -1)) for key, places in groups.items() for place in places]
     rows += [(-1, number[key]) for key in of if key not in groups]
     both = concatenate((series, totals))
     firsts, seconds = np.array(rows, np.intp).T
@@ -242,11 +247,11 @@ def _of_groups(call: Invocation, series: SeriesList, total: Argument, nodes: tup
     return made
 
 
-def _totals(call: Invocation, series: SeriesList, groups: dict[str, Places]) -> SeriesList:
+def _totals(call: Invocation, series: SeriesList, groups: dict[str, list[int]]) -> SeriesList:
     """The sum of each group; a group of one stays that series."""
     made = aggregated_groups(call, series, "sum", list(groups.values()), 0.0)
     labels = series.labels
-    alone = [int(places[0]) if len(places) == 1 else -1 for places in groups.values()]
+    alone = [places[0] if len(places) == 1 else -1 for places in groups.values()]
     for grid in made.grids:
         own, rows = grid.labels, taken(alone, grid.places.tolist())
         own.names = [labels.names[row] if row >= 0 else name for name, row in zip(own.names, rows, strict=True)]

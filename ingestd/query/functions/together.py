@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -41,12 +42,12 @@ def common_tags(tags_of_each: Iterable[dict[str, str]]) -> dict[str, str]:
     return shared
 
 
-def in_groups(keys: Iterable[str]) -> dict[str, Places]:
+def in_groups(keys: Iterable[str]) -> dict[str, list[int]]:
     """The places of the series by their keys, in order of first appearance."""
-    places: dict[str, list[int]] = {}
+    places: defaultdict[str, list[int]] = defaultdict(list)
     for at, key in enumerate(keys):
-        places.setdefault(key, []).append(at)
-    return {key: np.array(each, np.intp) for key, each in places.items()}
+        places[key].append(at)
+    return dict(places)
 
 
 def zipped(context: Context, series: SeriesList) -> tuple[int, int, int, Values]:
