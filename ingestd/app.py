@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import ssl
 import sys
@@ -21,33 +20,36 @@ from ingestd import __version__
 from ingestd._speed import COMPILED
 from ingestd.build import (
     access,
-    graphite_settings,
     http_limits,
-    make_collectd_parser,
     make_guard,
+    make_query_limits,
     open_doors,
     path_limits,
-    pickle_settings,
     prefixes,
     source_limits,
     store_settings,
     tag_limits,
 )
-from ingestd.config import Settings, make_rules, parse_address
+from ingestd.cluster.messages import PeerError
+from ingestd.cluster.respondent import Respondent
+from ingestd.config import Settings, make_rules
+from ingestd.config_types import parse_address
+from ingestd.consuming import consumes, make_consumer, make_marks
+from ingestd.gathered import Gathered
+from ingestd.index.answers import Searches
 from ingestd.index.globs import Globs
 from ingestd.index.names import NameIndexError, Names
 from ingestd.index.tags import Tags
-from ingestd.ingest.collectd import CollectdListener, WatchedFile
-from ingestd.ingest.graphite import GraphiteListener
-from ingestd.ingest.pickle import PickleListener
+from ingestd.ingest.collectd import WatchedFile
+from ingestd.ingest.consume import Consumer
 from ingestd.ingest.pipeline import Pipeline, SeriesLimits
 from ingestd.ingest.sockets import Listener
+from ingestd.listening import announce, connections, make_listeners, withdraw
 from ingestd.notices import Notices
 from ingestd.own_series import OWN_BRANCH, memory_bytes, own_values, record
 from ingestd.points import Ids
 from ingestd.query.evaluate import Request, run
 from ingestd.query.grid import Series
-from ingestd.query.limits import QueryLimits
 from ingestd.query.substitute import Search
 from ingestd.query.trace import Trace
 from ingestd.reader import LocalReader
@@ -58,9 +60,11 @@ from ingestd.serve.server import HttpServer
 from ingestd.storage.errors import CorruptFileError, StorageError
 from ingestd.storage.events import EventLog
 from ingestd.storage.files import Files
+from ingestd.storage.marks import Marks
 from ingestd.storage.store import Store
 from ingestd.telemetry import Ledger, exposition
 from ingestd.tls import TlsContext, make_tls
+from ingestd.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +73,6 @@ DRAIN_SECONDS: Final = 60.0
 """How long SIGTERM waits for the last checkpoint; after it the journal alone holds the rest, and nothing is lost."""
 FLUSH_SECONDS: Final = 30.0
 """How long POST /flush waits before it answers that the checkpoint goes on."""
-LISTENERS_FILE: Final = "listeners.json"
 PARSER: Final = "compiled" if COMPILED else "pure Python and numpy"
 
 
@@ -85,6 +88,7 @@ class Daemon:
         self.ledger = Ledger()
         self.names = Names()
         self._globs = Globs(self.names, private=OWN_BRANCH)
+        self._searches = Searches(self._globs, self.names)
         self._tags = Tags(self.names, Search, tag_limits(settings))
         rules = make_rules(settings)
         self._store = Store(
@@ -103,12 +107,15 @@ class Daemon:
             ledger=self.ledger,
         )
         self._tls: list[TlsContext] = []
-        self._reader = LocalReader(self._globs, self._tags, self._store, self._event_times)
+        self._reader = LocalReader(self._searches, self._tags, self._store, self._event_times)
         self._events: EventLog
         self._notices: Notices
         self._listeners: list[Listener] = []
         self._http: HttpServer | None = None
+        self._gathered: Gathered | None = None
         self._watched: list[WatchedFile] = []
+        self._consumer: Consumer | None = None
+        self._marks: Marks | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def _post(self, call: Callable[[], None]) -> None:
@@ -121,8 +128,7 @@ class Daemon:
     async def start(self) -> None:
         """Recover and listen. Raises the floors' own errors, or OSError."""
         self._store.lock()
-        with contextlib.suppress(FileNotFoundError):
-            (self._data / LISTENERS_FILE).unlink()
+        withdraw(self._data)
         try:
             self._events = EventLog(Files(), self._data / "events.log", self._settings.storage.events)
         except CorruptFileError as e:
@@ -145,7 +151,7 @@ class Daemon:
         # A million tagged series take 3 s: nobody but the first who searches by tag waits for that.
         self._tags_ready = self._loop.run_in_executor(None, self._tags.refresh)
         self._state = "running"
-        self._announce()
+        announce(self._data, self.listening)
 
     def _recover(self) -> None:
         opened = self._store.open()
@@ -156,31 +162,14 @@ class Daemon:
 
     async def _listen(self) -> None:
         settings = self._settings
-        if settings.graphite.listen:
-            addresses = [parse_address(a) for a in settings.graphite.listen]
-            tls = self._follow(make_tls(settings.graphite.tls))
-            graphite = GraphiteListener(addresses, self._pipeline, self.ledger, graphite_settings(settings), tls)
-            self._listeners.append(graphite)
-        if settings.pickle.listen:
-            addresses = [parse_address(a) for a in settings.pickle.listen]
-            tls = self._follow(make_tls(settings.pickle.tls))
-            self._listeners.append(
-                PickleListener(addresses, self._pipeline, self.ledger, pickle_settings(settings), tls)
+        self._listeners = make_listeners(settings, self._pipeline, self.ledger, self._notices.take, self._follow)
+        if consumes(settings):
+            self._marks = make_marks(settings)
+            self._consumer, watched = make_consumer(
+                settings, self._pipeline, self.ledger, self._marks, self._store.settled
             )
-        if settings.collectd.listen:
-            addresses = [parse_address(a) for a in settings.collectd.listen]
-            parser, watched = make_collectd_parser(settings)
-            self._listeners.append(
-                CollectdListener(
-                    addresses,
-                    self._pipeline,
-                    self.ledger,
-                    parser,
-                    self._notices.take,
-                    watched,
-                    settings.collectd.receive_buffer,
-                )
-            )
+            self._watched += watched
+            self._listeners.append(self._consumer)
         for listener in self._listeners:
             await listener.start()
         for warning in open_doors(settings):
@@ -207,16 +196,20 @@ class Daemon:
         return self._events.times(tags, start, until)
 
     def _deps(self, guard: Guard) -> Deps:
-        limits = self._settings.limits
         registrar = Registrar(self._pipeline, self._store, path_limits(self._settings), self._hand_over)
 
         def evaluate(request: Request, trace: Trace | None = None) -> list[Series]:
             return run(request, self._reader, trace)
 
-        return Deps(
+        refusals = (NameIndexError, RegistrarError, PeerError)
+        query_limits = make_query_limits(self._settings)
+        own = Respondent(
+            self._reader, self._searches, self._tags, self._events, refusals, query_limits, lambda: len(self.names.keys)
+        )
+        deps = Deps(
             run=evaluate,
             explain=evaluate,
-            finder=self._globs,
+            finder=self._searches,
             events=self._events,
             tags=self._tags,
             register=registrar.register,
@@ -230,29 +223,17 @@ class Daemon:
             snapshot=self._snapshot,
             clock=time.time,
             version=__version__,
-            refusals=(NameIndexError, RegistrarError),
+            refusals=refusals,
             guard=guard,
-            query_limits=QueryLimits(
-                series=limits.query_series,
-                points=limits.query_points,
-                scanned=limits.query_scanned,
-                patterns=limits.query_patterns,
-                calls=limits.query_calls,
-                depth=limits.query_depth,
-                target_length=limits.query_target_length,
-                targets=limits.query_targets,
-                window=int(limits.query_window),
-            ),
+            query_limits=query_limits,
+            peer=own.answer,
+            pieces=Transfer(self.names, self._store, registrar, self._pipeline.clock).answer,
         )
-
-    def _announce(self) -> None:
-        listening = self.listening
-        first = dict(reversed(listening))
-        fresh = self._data / f".{LISTENERS_FILE}.tmp"
-        fresh.write_text(json.dumps(first))
-        fresh.replace(self._data / LISTENERS_FILE)
-        for name, address in listening:
-            print(f"listening {name} {address}", flush=True)  # noqa: T201 - what scripts wait for
+        if not self._settings.cluster.map:
+            return deps
+        self._gathered = Gathered(self._settings, own)
+        self._watched += self._gathered.watched
+        return self._gathered.over(deps)
 
     @property
     def listening(self) -> list[tuple[str, str]]:
@@ -318,7 +299,7 @@ class Daemon:
         try:
             await self._write_all(FLUSH_SECONDS)
         except TimeoutError:
-            raise StorageError(self._store.failure or "the checkpoint takes long; it goes on") from None
+            raise ServeError(503, self._store.failure or "the checkpoint takes long; it goes on") from None
 
     async def _snapshot(self, target: str) -> dict[str, Any]:
         if not Path(target).is_absolute():
@@ -353,7 +334,9 @@ class Daemon:
             "sources": len(self._pipeline.sources),
             **store,
             "listening": self.listening,
-            "connections": self._connections(),
+            "connections": connections(self._listeners),
+            **({"cluster": self._gathered.cluster.status()} if self._gathered is not None else {}),
+            **({"amqp": self._consumer.status()} if self._consumer is not None else {}),
             "parser": PARSER,
             "uptime_seconds": round(time.time() - self._started, 1),
             "memory_bytes": memory_bytes(),
@@ -361,15 +344,6 @@ class Daemon:
             "events_lost": self._notices.lost,
             "damage": [*store["damage"], *self._events.damage],
             "python": sys.version.split()[0],
-        }
-
-    def _connections(self) -> dict[str, int]:
-        streams = [x for x in self._listeners if isinstance(x, GraphiteListener | PickleListener)]
-        return {
-            "open": sum(x.connections for x in streams),
-            "refused": sum(x.refused_connections for x in streams),
-            "evicted": sum(x.evicted_connections for x in streams),
-            "failed_handshakes": sum(x.failed_handshakes for x in streams),
         }
 
     def _prometheus(self) -> str:
@@ -382,7 +356,12 @@ class Daemon:
             "memory_bytes": status["memory_bytes"],
             "healthy": int(status["healthy"]),
         }
-        return exposition(self.ledger, gauges)
+        if self._gathered is not None:
+            gauges |= self._gathered.cluster.gauges()
+        counters = {} if self._consumer is None else self._consumer.counters()
+        if self._consumer is not None:
+            gauges |= {f"amqp_{name}": value for name, value in self._consumer.gauges().items()}
+        return exposition(self.ledger, gauges, {f"amqp_{name}": value for name, value in counters.items()})
 
     # -- drain ---------------------------------------------------------------------------------------------------------
 
@@ -399,8 +378,11 @@ class Daemon:
             log.error("no checkpoint within %g s (%s); the journal holds the rest", DRAIN_SECONDS, self._store.failure)
         if self._http is not None:
             await self._http.stop()
+        if self._gathered is not None:
+            self._gathered.cluster.close()
         await self._loop.run_in_executor(None, self._store.close)
+        if self._marks is not None:
+            self._marks.close()
         self._notices.close()
         self._events.close()
-        with contextlib.suppress(FileNotFoundError):
-            (self._data / LISTENERS_FILE).unlink()
+        withdraw(self._data)

@@ -6,7 +6,8 @@ import resource
 from pathlib import Path
 from typing import Final
 
-from ingestd.config import Settings, parse_address
+from ingestd.config import Settings
+from ingestd.config_types import parse_address
 from ingestd.index.tags import TagLimits
 from ingestd.ingest.collectd import WatchedFile
 from ingestd.ingest.graphite import GraphiteSettings
@@ -14,6 +15,7 @@ from ingestd.ingest.pickle import PickleSettings
 from ingestd.ingest.prefixes import Prefixes, Quota
 from ingestd.ingest.sources import Access, SourceLimits
 from ingestd.ingest.streams import StreamSettings
+from ingestd.query.limits import QueryLimits
 from ingestd.serve.deps import Guard, Limits
 from ingestd.serve.tokens import TokenError, Tokens, parse_tokens
 from ingestd.storage.journal_thread import Durability
@@ -120,10 +122,11 @@ def open_doors(settings: Settings) -> list[str]:
             look("pickle/tcp", settings.pickle.listen, cure)
         if collectd.security.level == "none":
             look("collectd/udp", collectd.listen, "collectd.security.level or access.anonymous closes it")
-    return found + _open_http(settings)
+    return found + open_http(settings)
 
 
-def _open_http(settings: Settings) -> list[str]:
+def open_http(settings: Settings) -> list[str]:
+    """As :func:`open_doors`, of HTTP alone."""
     http = settings.http
     wide = [address for address in http.listen if not is_loopback(parse_address(address)[0])]
     if not http.auth.tokens_file and http.tls.client_certificates != "required":
@@ -151,6 +154,22 @@ def http_limits(settings: Settings) -> Limits:
     )
 
 
+def make_query_limits(settings: Settings) -> QueryLimits:
+    """What one request may cost."""
+    limits = settings.limits
+    return QueryLimits(
+        series=limits.query_series,
+        points=limits.query_points,
+        scanned=limits.query_scanned,
+        patterns=limits.query_patterns,
+        calls=limits.query_calls,
+        depth=limits.query_depth,
+        target_length=limits.query_target_length,
+        targets=limits.query_targets,
+        window=int(limits.query_window),
+    )
+
+
 def make_guard(settings: Settings) -> tuple[Guard, list[WatchedFile]]:
     """Who is let in over HTTP, and the file whose change that follows. Raises OSError or WireError."""
     auth = settings.http.auth
@@ -171,11 +190,11 @@ def make_guard(settings: Settings) -> tuple[Guard, list[WatchedFile]]:
     return Guard(lambda: current, frozenset({auth.anonymous} - {""}), hosts), [watched]
 
 
-def make_collectd_parser(settings: Settings) -> tuple[CollectdParser, list[WatchedFile]]:
-    """collectd's parser, and the files whose change it follows. Raises WireError."""
+def make_collectd_parser(settings: Settings, *, sealed: bool = True) -> tuple[CollectdParser, list[WatchedFile]]:
+    """collectd's parser, and the files whose change it follows; ``sealed``: by collectd.security. Raises WireError."""
     collectd = settings.collectd
-    level = parse_level(collectd.security.level)
-    auth_file = collectd.security.auth_file
+    level = parse_level(collectd.security.level) if sealed else Level.NONE
+    auth_file = collectd.security.auth_file if sealed else ""
     if not auth_file and level is not Level.NONE:
         raise WireError(f"collectd security level {level.name.lower()} needs an AuthFile")
     security = Security(level, {}) if auth_file else Security(level)

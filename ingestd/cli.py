@@ -8,11 +8,14 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from ingestd import __version__, config
+from ingestd.config import Settings
+from ingestd.config_types import ConfigError
+from ingestd.operate.commands import cluster
 from ingestd.serve.tokens import TokenError, fresh_token, parse_scopes
 from ingestd.storage.check import check as check_store
 from ingestd.storage.check import inspect as inspect_file
@@ -37,43 +40,95 @@ def _listener(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]
     return click.option(f"--{name}", multiple=True, metavar="ADDRESS", help=text)
 
 
-@main.command()
-@click.option("--config", "file", type=_FILE, help="TOML file of settings.")
-@click.option("--data", type=_DIRECTORY, help="Directory of all data.")
-@click.option("--schemas", type=_FILE, help="carbon's storage-schemas.conf.")
-@click.option("--aggregation", type=_FILE, help="carbon's storage-aggregation.conf.")
-@_listener("graphite")
-@_listener("pickle")
-@_listener("collectd")
-@_listener("statsd")
-@_listener("opentsdb")
-@_listener("http")
-@click.option("--collectd-security", type=click.Choice(["none", "sign", "encrypt"]), help="The least that is taken.")
-@click.option("--collectd-auth", type=_FILE, help="collectd's AuthFile.")
-@click.option("--typesdb", type=_FILE, multiple=True, help="A types.db over the built-in types; may be repeated.")
-def serve(file: Path | None, **given: Any) -> None:
-    """Run the daemon until SIGTERM."""
+def _receiving(command: Callable[..., None]) -> Callable[..., None]:
+    """The flags of what has listeners."""
+    options: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
+        click.option("--config", "file", type=_FILE, help="TOML file of settings."),
+        click.option("--data", type=_DIRECTORY, help="Directory of all data."),
+        *map(_listener, ("graphite", "pickle", "collectd", "statsd", "opentsdb", "http")),
+        click.option(
+            "--collectd-security", type=click.Choice(["none", "sign", "encrypt"]), help="The least that is taken."
+        ),
+        click.option("--collectd-auth", type=_FILE, help="collectd's AuthFile."),
+        click.option(
+            "--typesdb", type=_FILE, multiple=True, help="A types.db over the built-in types; may be repeated."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_KEYS: Final[dict[str, tuple[str, ...]]] = {
+    "data": ("server", "data"),
+    "schemas": ("storage", "schemas"),
+    "aggregation": ("storage", "aggregation"),
+    "graphite": ("graphite", "listen"),
+    "pickle": ("pickle", "listen"),
+    "collectd": ("collectd", "listen"),
+    "http": ("http", "listen"),
+    "collectd_security": ("collectd", "security", "level"),
+    "collectd_auth": ("collectd", "security", "auth_file"),
+    "typesdb": ("collectd", "types_db"),
+    "node": ("amqp", "consume", "node"),
+}
+"""Where in the settings a flag stands."""
+
+
+def _settings_of(file: Path | None, given: dict[str, Any]) -> Settings:
     for name in _NOT_SERVED:
         if set(given[name]) - {"off"}:
             raise click.UsageError(f"--{name}: ingestd {__version__} does not serve this yet; only off is taken")
-    keys: dict[str, tuple[str, ...]] = {
-        "data": ("server", "data"),
-        "schemas": ("storage", "schemas"),
-        "aggregation": ("storage", "aggregation"),
-        "graphite": ("graphite", "listen"),
-        "pickle": ("pickle", "listen"),
-        "collectd": ("collectd", "listen"),
-        "http": ("http", "listen"),
-        "collectd_security": ("collectd", "security", "level"),
-        "collectd_auth": ("collectd", "security", "auth_file"),
-        "typesdb": ("collectd", "types_db"),
-    }
     try:
-        settings = config.load(file, {key: given[name] for name, key in keys.items() if given[name]})
+        return config.load(file, {key: given[name] for name, key in _KEYS.items() if given.get(name)})
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@main.command()
+@_receiving
+@click.option("--schemas", type=_FILE, help="carbon's storage-schemas.conf.")
+@click.option("--aggregation", type=_FILE, help="carbon's storage-aggregation.conf.")
+@click.option("--node", metavar="NAME", help="This store's name in a cluster: amqp.consume.node.")
+def serve(file: Path | None, **given: Any) -> None:
+    """Run the daemon until SIGTERM."""
+    settings = _settings_of(file, given)
+    try:
         config.make_rules(settings)
-    except config.ConfigError as error:
+    except ConfigError as error:
         raise click.UsageError(str(error)) from error
     from ingestd.process import serve as run  # noqa: PLC0415 - the other commands start without the daemon
+
+    raise SystemExit(run(settings))
+
+
+@main.command()
+@_receiving
+def relay(file: Path | None, **given: Any) -> None:
+    """Take points as the daemon does, and publish them to RabbitMQ by partition; until SIGTERM.
+
+    [amqp] says where the broker is, [relay] how much is kept on disk while it does not take them.
+    """
+    settings = _settings_of(file, given)
+    if not settings.amqp.url:
+        raise click.UsageError("amqp.url: a relay needs the address of a broker")
+    from ingestd.process import relay as run  # noqa: PLC0415 - the other commands start without the relay
+
+    raise SystemExit(run(settings))
+
+
+@main.command()
+@click.option("--config", "file", type=_FILE, help="TOML file of settings.")
+@click.option("--map", "map_", type=_FILE, help="The map that `ingestd cluster` makes.")
+@_listener("http")
+def query(file: Path | None, map_: Path | None, http: tuple[str, ...]) -> None:
+    """Answer queries over all nodes of a cluster, with no store, until SIGTERM."""
+    flags: dict[tuple[str, ...], Any] = {("cluster", "map"): map_, ("http", "listen"): http}
+    try:
+        settings = config.load(file, {key: value for key, value in flags.items() if value})
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    from ingestd.process import query as run  # noqa: PLC0415 - the other commands start without the front
 
     raise SystemExit(run(settings))
 
@@ -222,6 +277,9 @@ def bench(target: str, url: str | None, **given: Any) -> None:
         raise click.ClickException(str(error)) from error
     for line in report.lines():
         click.echo(line)
+
+
+main.add_command(cluster)
 
 
 @main.group("config")

@@ -6,87 +6,31 @@ Every field says its reason; ``conf/ingestd.toml`` is made of them (:func:`docum
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from ingestd.config_amqp import Amqp
+from ingestd.config_cluster import Cluster, Query
+from ingestd.config_relay import Relay
+from ingestd.config_types import Addresses, ConfigError, Seconds, Size, Table
 from ingestd.storage.schema import SchemaError, SchemaRules, load_rules
-
-_SIZES: Final = {"B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-_TIMES: Final = {"MS": 0.001, "S": 1, "MIN": 60, "H": 3600, "D": 86400}
-_QUANTITY: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)")
-_ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\[\]:\s]+)):([0-9]{1,5})")
-
 
 _LINE: Final = 4096
 """Characters of a line of the file: the parser takes the square of the dots in a key."""
 
 
-class ConfigError(Exception):
-    """Settings that cannot be; the message names the file or flag and the key."""
-
-
-def _quantity(units: Mapping[str, float]) -> BeforeValidator:
-    def read(value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        if value == "off":
-            return 0
-        found = _QUANTITY.fullmatch(value.strip())
-        if not found or found[2].upper() not in units:
-            raise ValueError(f"must be a number, or one with a unit of {', '.join(units).lower()}")
-        number = float(found[1]) * units[found[2].upper()]
-        return int(number) if number.is_integer() else number
-
-    return BeforeValidator(read)
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """``HOST:PORT`` or ``[IPv6]:PORT`` as (host, port). Raises :class:`ConfigError`."""
-    found = _ADDRESS.fullmatch(text)
-    if not found or int(found[3]) > 65535:
-        raise ConfigError(f"{text!r}: must be HOST:PORT, [IPv6]:PORT or off")
-    return found[1] or found[2], int(found[3])
-
-
-def _addresses(value: object) -> object:
-    if value == "off":
-        return ()
-    listed = [value] if isinstance(value, str) else value
-    if isinstance(listed, list | tuple) and "off" in listed:
-        if len(listed) > 1:
-            raise ValueError("off stands alone")
-        return ()
-    for one in listed if isinstance(listed, list | tuple) else ():
-        if isinstance(one, str):
-            try:
-                parse_address(one)
-            except ConfigError as error:
-                raise ValueError(str(error)) from error
-    return listed
-
-
-Size = Annotated[int, _quantity(_SIZES)]
-Seconds = Annotated[float, Field(allow_inf_nan=False), _quantity(_TIMES)]
-Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class Server(_Table):
+class Server(Table):
     data: Path = Field(Path("data"), description="Directory of all data; one daemon locks it.")
     log_format: Literal["text", "json"] = Field("text", description="text for people, json for collectors of logs.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level logged.")
 
 
-class Tls(_Table):
+class Tls(Table):
     certificate: Path | Literal[""] = Field(
         "", description="PEM file of the certificate and its chain; empty = no TLS."
     )
@@ -107,7 +51,7 @@ class Tls(_Table):
         return self
 
 
-class Graphite(_Table):
+class Graphite(Table):
     listen: Addresses = Field(
         ("127.0.0.1:2003",), description='Addresses of TCP and UDP, or "off". Loopback: the protocol has no passwords.'
     )
@@ -124,7 +68,7 @@ class Graphite(_Table):
     tls: Tls = Field(default_factory=Tls)
 
 
-class Pickle(_Table):
+class Pickle(Table):
     listen: Addresses = Field(
         ("127.0.0.1:2004",), description='Addresses of TCP, or "off". Loopback: the protocol has no passwords.'
     )
@@ -140,7 +84,7 @@ class Pickle(_Table):
     tls: Tls = Field(default_factory=Tls)
 
 
-class CollectdNames(_Table):
+class CollectdNames(Table):
     prefix: str = Field("", description="write_graphite's Prefix; none, as there.")
     postfix: str = Field("", description="write_graphite's Postfix; none, as there.")
     escape_character: str = Field("_", min_length=1, max_length=1, description="write_graphite's EscapeCharacter.")
@@ -152,14 +96,14 @@ class CollectdNames(_Table):
     reverse_host: bool = Field(False, description="write_graphite's ReverseHost.")
 
 
-class CollectdSecurity(_Table):
+class CollectdSecurity(Table):
     level: Literal["none", "sign", "encrypt"] = Field("none", description="The least that is taken, as in collectd.")
     auth_file: Path | Literal[""] = Field(
         "", description="collectd's AuthFile (user: password a line), read again when it changes; empty = none."
     )
 
 
-class Collectd(_Table):
+class Collectd(Table):
     listen: Addresses = Field(
         ("127.0.0.1:25826",), description='Addresses of UDP; a multicast address is joined; "off" for none.'
     )
@@ -173,7 +117,7 @@ class Collectd(_Table):
     security: CollectdSecurity = Field(default_factory=CollectdSecurity)
 
 
-class Storage(_Table):
+class Storage(Table):
     schemas: Path | Literal[""] = Field("", description="carbon's storage-schemas.conf; empty = 10s:6h,1m:7d,10m:400d.")
     aggregation: Path | Literal[""] = Field("", description="carbon's storage-aggregation.conf; empty = average, 0.5.")
     lateness: Seconds = Field(
@@ -187,7 +131,7 @@ class Storage(_Table):
     events: int = Field(100_000, ge=1, description="Events kept, the newest ones; all of them are held in memory.")
 
 
-class Journal(_Table):
+class Journal(Table):
     fsync: Literal["always", "interval", "never"] = Field(
         "interval", description="When to sync. A killed process loses nothing stored under any of them; power loss may."
     )
@@ -196,14 +140,14 @@ class Journal(_Table):
     limit: Size = Field(1 << 30, ge=1 << 20, description="Bytes of journal that force a checkpoint: bounds the replay.")
 
 
-class PrefixLimits(_Table):
+class PrefixLimits(Table):
     prefix: str = Field(min_length=1, max_length=4096, description="How the paths begin.")
     series: int = Field(0, ge=0, description="Series in all; 0 = no limit.")
     series_per_second: float = Field(0.0, ge=0, allow_inf_nan=False, description="New series; 0 = no limit.")
     points_per_second: float = Field(0.0, ge=0, allow_inf_nan=False, description="Points; 0 = no limit.")
 
 
-class Limits(_Table):
+class Limits(Table):
     line: Size = Field(16 << 10, ge=256, description="Bytes of a line: four times the longest path.")
     path_length: Size = Field(4096, ge=16, description="Bytes of a path, far above what clients send.")
     path_depth: int = Field(128, ge=1, description="Nodes of a path, far above what clients send.")
@@ -277,7 +221,7 @@ class Limits(_Table):
     tag_results: int = Field(1_000_000, ge=1, description="Series that a search by tags gives: 300 MB of answer.")
 
 
-class Access(_Table):
+class Access(Table):
     """Who may write what. A path prefix ends in a dot unless half a node is meant; "" is every path."""
 
     anonymous: tuple[str, ...] = Field(
@@ -291,7 +235,7 @@ class Access(_Table):
     )
 
 
-class HttpAuth(_Table):
+class HttpAuth(Table):
     tokens_file: Path | Literal[""] = Field(
         "", description="Lines NAME SCOPES SHA256 (`ingestd token` makes them), read again on change; empty = open."
     )
@@ -300,7 +244,7 @@ class HttpAuth(_Table):
     )
 
 
-class Http(_Table):
+class Http(Table):
     listen: Addresses = Field(
         ("127.0.0.1:8080",), description='Addresses, or "off". Loopback: without a tokens_file all may read and write.'
     )
@@ -332,11 +276,11 @@ class Http(_Table):
     tls: Tls = Field(default_factory=Tls)
 
 
-class Telemetry(_Table):
+class Telemetry(Table):
     own_series_interval: Seconds = Field(60, ge=0, description="Seconds between points of ingestd.*; 0 = off.")
 
 
-class Settings(_Table):
+class Settings(Table):
     """All settings, one table each."""
 
     server: Server = Field(default_factory=Server)
@@ -349,6 +293,10 @@ class Settings(_Table):
     access: Access = Field(default_factory=Access)
     http: Http = Field(default_factory=Http)
     telemetry: Telemetry = Field(default_factory=Telemetry)
+    amqp: Amqp = Field(default_factory=Amqp)
+    cluster: Cluster = Field(default_factory=Cluster)
+    query: Query = Field(default_factory=Query)
+    relay: Relay = Field(default_factory=Relay)
 
 
 def load(file: Path | None = None, flags: Mapping[tuple[str, ...], Any] | None = None) -> Settings:

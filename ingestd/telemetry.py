@@ -121,8 +121,8 @@ class Ledger:
         }
 
 
-def exposition(ledger: Ledger, gauges: Mapping[str, float]) -> str:
-    """Ledger and gauges in Prometheus' text format 0.0.4; ``gauges`` by name without the prefix ``ingestd_``."""
+def exposition(ledger: Ledger, gauges: Mapping[str, float], counters: Mapping[str, float] | None = None) -> str:
+    """Ledger, gauges and counters in Prometheus' text format 0.0.4, both by name without the prefix ``ingestd_``."""
     lines = [
         "# HELP ingestd_points_received_total Points received, by listener.",
         "# TYPE ingestd_points_received_total counter",
@@ -146,6 +146,8 @@ def exposition(ledger: Ledger, gauges: Mapping[str, float]) -> str:
     ]
     for name, value in gauges.items():
         lines += [f"# TYPE ingestd_{name} gauge", f"ingestd_{name} {value:g}"]
+    for name, value in (counters or {}).items():
+        lines += [f"# TYPE ingestd_{name}_total counter", f"ingestd_{name}_total {value}"]
     return "\n".join(lines) + "\n"
 
 
@@ -188,3 +190,5 @@ def set_up_logging(level: str, form: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter(form == "json"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # The broker's client tells of each attempt as an error, with its traceback; who tries says it once, and then waits.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)

@@ -11,7 +11,8 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-from ingestd.config import ConfigError, Tls
+from ingestd.config import Tls
+from ingestd.config_types import ConfigError
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
@@ -101,6 +102,13 @@ class PureTable(dict[bytes, int]):
     def look_up(self, keys: Sequence[bytes]) -> NDArray[np.uint32]:
         """The ids of ``keys``; 2**32 - 1 for those that are not there."""
         return np.fromiter((self.get(key, _NONE) for key in keys), np.uint32, len(keys))
+
+    def look_up_spans(self, blob: bytes, ends: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """The ids of the spellings that stand one after the other in ``blob`` and end at ``ends`` (uint32[n])."""
+        bounds = [0, *ends.tolist()]
+        if sorted(bounds) != bounds or bounds[-1] > len(blob):
+            raise ValueError("a spelling that is not within its bytes")
+        return self.look_up([blob[start:end] for start, end in pairwise(bounds)])
 
 
 def _module(name: str) -> Any:

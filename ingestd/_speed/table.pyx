@@ -181,6 +181,39 @@ cdef class Table:
             view[i] = self.entries[entry].id if entry else GONE
         return ids
 
+    def look_up_spans(self, bytes blob not None, const uint32_t[::1] ends):
+        """The ids of the spellings that stand one after the other in ``blob`` and end at ``ends``, as ``look_up``.
+
+        What each of them is looked for in lies anywhere in memory: it is called for some spellings ahead.
+        """
+        cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(blob)
+        cdef Py_ssize_t i, n = ends.shape[0], size = PyBytes_GET_SIZE(blob), ahead = 0, half = 0
+        cdef Py_ssize_t start = 0, begin = 0
+        cdef uint64_t[AHEAD] hashes
+        cdef uint64_t hashed
+        cdef uint32_t entry
+        ids = np.empty(n, np.uint32)
+        cdef uint32_t[::1] view = ids
+        for i in range(n):
+            while ahead < n and ahead < i + AHEAD:
+                if ends[ahead] < begin or ends[ahead] > size:
+                    raise ValueError("a spelling that is not within its bytes")
+                hashed = ingestd_hash(text + begin, ends[ahead] - begin)
+                hashes[ahead % AHEAD] = hashed
+                ingestd_prefetch(&self.slots[hashed & self.mask])
+                begin = ends[ahead]
+                ahead += 1
+            while half < ahead and half < i + AHEAD // 2:
+                ingestd_prefetch(&self.entries[<uint32_t>self.slots[hashes[half % AHEAD] & self.mask]])
+                half += 1
+            if i + AHEAD // 4 < half:
+                entry = <uint32_t>self.slots[hashes[(i + AHEAD // 4) % AHEAD] & self.mask]
+                ingestd_prefetch(self.arena + self.entries[entry].at)
+            entry = self.find_hashed(text + start, ends[i] - start, hashes[i % AHEAD])
+            view[i] = self.entries[entry].id if entry else GONE
+            start = ends[i]
+        return ids
+
     @property
     def nbytes(self):
         """Bytes of memory that the table takes."""

@@ -50,6 +50,7 @@ REGISTRY_MAGIC: Final = b"INGDREG1"
 MANIFEST_MAGIC: Final = b"INGDMAN1"
 BLOCK_MAGIC: Final = b"INGDBLK1"
 EVENTS_MAGIC: Final = b"INGDEVT1"
+MARKS_MAGIC: Final = b"INGDMRK1"
 
 SEGMENT_HEADER: Final = struct.Struct("<8sQII")
 JOURNAL_RECORD: Final = struct.Struct("<4sIQqHHIqII")
@@ -58,7 +59,7 @@ POINTS: Final = 1
 CARRIED: Final = 2
 
 LOG_HEADER: Final = struct.Struct("<8sII")
-"""Registry, manifest and events: magic, CRC of it, zero."""
+"""Registry, manifest, events and marks: magic, CRC of it, zero."""
 LOG_RECORD: Final = struct.Struct("<4sIIIQII")
 """magic "LREC", length, kind, n, number, zero, CRC of the 28 bytes before it and of all that follows."""
 LOG_RECORD_MAGIC: Final = b"LREC"
@@ -178,7 +179,7 @@ def pack_log_header(magic: bytes) -> bytes:
 
 
 def pack_log_record(kind: int, n: int, number: int, parts: Sequence[bytes]) -> bytes:
-    """A record of the registry, the manifest or the events; each part is zero-padded to a multiple of 8."""
+    """A record of the registry, the manifest, the events or the marks; each part is zero-padded to a multiple of 8."""
     body = b"".join(part + bytes(pad8(len(part)) - len(part)) for part in parts)
     fields = (LOG_RECORD_MAGIC, LOG_RECORD.size + len(body), kind, n, number, 0)
     crc = crc32c(body, crc32c(LOG_RECORD.pack(*fields, 0)[:-4]))

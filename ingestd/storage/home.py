@@ -1,6 +1,7 @@
 """One data directory: the lock, the registry, the journal, the manifest and the block files together.
 
-``lock`` · ``registry.log`` · ``manifest.log`` · ``journal/*.jnl`` · ``blocks/L*/a*/*.blk`` · ``events.log``
+``lock`` · ``registry.log`` · ``manifest.log`` · ``journal/*.jnl`` · ``blocks/L*/a*/*.blk`` · ``events.log`` ·
+``marks.log``
 """
 
 from __future__ import annotations

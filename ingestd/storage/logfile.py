@@ -1,4 +1,4 @@
-"""An append-only file of checksummed records: what the registry, the manifest and the events are kept in."""
+"""An append-only file of checksummed records: what the registry, the manifest, the events and the marks are kept in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ingestd.storage.fileformat import (
     LOG_HEADER,
     LOG_RECORD_MAGIC,
     MANIFEST_MAGIC,
+    MARKS_MAGIC,
     REGISTRY_MAGIC,
     LogRecord,
     pack_log_header,
@@ -22,7 +23,9 @@ from ingestd.storage.fileformat import (
 )
 from ingestd.storage.files import Files
 
-OTHERS: Final = frozenset(pack_log_header(magic) for magic in (REGISTRY_MAGIC, MANIFEST_MAGIC, EVENTS_MAGIC))
+OTHERS: Final = frozenset(
+    pack_log_header(magic) for magic in (REGISTRY_MAGIC, MANIFEST_MAGIC, EVENTS_MAGIC, MARKS_MAGIC)
+)
 """The headers of all logs."""
 
 

@@ -17,7 +17,8 @@ from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
-from ingestd.points import Batch, Ids, Rows, Totals
+from ingestd.points import Batch, Ids, Rows, Totals, Values
+from ingestd.storage import pieces
 from ingestd.storage.checkpoint import Committed, Plan, carry_out
 from ingestd.storage.errors import StorageError
 from ingestd.storage.fetch import fetch, find_silent
@@ -233,6 +234,29 @@ class Store:
         self._newest = max(self._newest, within[1])
         self._journal.points(Entry(lsn, record_size(len(batch)), clock, None, *_columns(batch), books))
         return too_old, too_new
+
+    def place(self, key: Key, ids: Ids, values: Values, clock: int, *, over: bool = False) -> int:
+        """Take over a piece of another store (:mod:`ingestd.storage.pieces`): slots that have a value here keep it.
+
+        ``over``: the piece's values count instead, but for coarse slots that are computed from finer ones here: one
+        of which this store has seen the rest alone was computed from that.
+        ``values`` float64[n, slots of the block], NaN = none, of living series ``ids`` (ascending uint32[n]). Returns
+        how many points were taken; :meth:`settled` tells when they are on disk. Raises StorageError for series that
+        are not of the block's layout, and for values of another shape.
+        """
+        layout = pieces.checked(self.series, key, ids)
+        present = self.piece(key, ids)
+        if present.shape != values.shape:
+            raise StorageError(f"a piece of {values.shape} values, and not {present.shape}")
+        taken = 0
+        for part in pieces.parts_of(layout, key, ids, values, present, clock + self._settings.future, over=over):
+            lsn = self._journal.lsn
+            self._take(part, lsn, clock)
+            self._journal.points(Entry(lsn, record_size(len(part.ids)), clock, key, *part[1:4], None))
+            taken += len(part.ids)
+        if taken:
+            self._newest = max(self._newest, min(layout.span(key)[1] - 1, clock))
+        return taken
 
     def _route(
         self, batch: Batch, clock: int, layout: int, within: tuple[int, int]
@@ -464,6 +488,14 @@ class Store:
     def origins(self, ids: Ids, start: int, until: int, now: int) -> list[Origin]:
         """Where :meth:`fetch` has its values from, an origin for each layout. Thread-safe."""
         return self._read(lambda view: origins(view, self._home, self.series, ids, start, until, now))
+
+    def held(self) -> list[Key]:
+        """All blocks in which something can be read, finer archives first. Thread-safe."""
+        return pieces.held(self._view)
+
+    def piece(self, key: Key, ids: Ids) -> Values:
+        """What a block has of series ``ids``, as :func:`ingestd.storage.pieces.piece`. Thread-safe."""
+        return self._read(lambda view: pieces.piece(view, self._home, self.series, key, ids))
 
     def _read(self, read: Callable[[View], _T]) -> _T:
         """What ``read`` makes of the present view: of a newer one where a file of the first is gone already."""

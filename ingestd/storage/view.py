@@ -123,13 +123,16 @@ class Reading:
     def values(self, archive: int, ids: Ids, first: int, last: int) -> Values:
         """Values float64[n, last - first] of series ``ids`` (ascending uint32[n]), slots ``first`` to ``last``."""
         out = np.full((len(ids), last - first), np.nan)
-        length = self._layout.archives[archive].length
+        length, view = self._layout.archives[archive].length, self._view
         for block in range(first // length, -(-last // length)):
             key = Key(self._layout.id, archive, block)
+            coarse = key in view.dirty
+            if not coarse and key not in view.files and key not in view.layers:
+                continue
             low, high = max(first, block * length), min(last, (block + 1) * length)
             part = out[:, low - first : high - first]
             self.lay_own(part, key, ids, low - block * length, high - block * length)
-            if key in self._view.dirty:
+            if coarse:
                 self.lay_finer(part, archive, ids, low, high)
         return out
 

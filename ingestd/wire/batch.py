@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
@@ -16,6 +17,7 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
+from ingestd._speed import Table
 from ingestd.points import UNKNOWN, Batch, Ids, NameTable, NewName, Parsed, Times, Values, empty_batch
 from ingestd.wire.framing import LINE_LIMIT, WireError
 from ingestd.wire.lines import PathLimits, canonical_path
@@ -62,7 +64,10 @@ class _Message(NamedTuple):
     producer: bytes
     sequence: int
     partition: int
-    paths: list[bytes]
+    blob: bytes
+    """The paths, one after the other."""
+    ends: Ids
+    """Where each of them ends."""
     rows: Ids
     """The path of each point, as its number."""
     timestamps: Times
@@ -90,8 +95,17 @@ def encode_batch(
         raise BatchError("a point without a path")
     ends = np.cumsum([len(path) for path in paths], dtype=np.int64).astype(_UINT32)
     columns = (ends, index.astype(_UINT32), timestamps.astype(_INT64), values.astype(_FLOAT64))
-    fields = [VERSION, producer, sequence, partition, b"".join(paths), *(c.tobytes() for c in columns)]
-    message: bytes = msgpack.packb([*fields, bytes(_CRC_SIZE)])
+    return pack_batch(producer, sequence, partition, b"".join(paths), *(column.tobytes() for column in columns))
+
+
+def pack_batch(
+    producer: bytes, sequence: int, partition: int, paths: bytes, ends: bytes, index: bytes, times: bytes, values: bytes
+) -> bytes:
+    """A message of fields that are known to be right: the paths joined, where each of them ends, and columns, all as
+    they stand in the message (little-endian uint32, uint32, int64, float64).
+    """
+    fields = [VERSION, producer, sequence, partition, paths, ends, index, times, values, bytes(_CRC_SIZE)]
+    message: bytes = msgpack.packb(fields)
     return message[:-_CRC_SIZE] + crc32c(memoryview(message)[:-_CRC_SIZE]).to_bytes(_CRC_SIZE, "little")
 
 
@@ -128,9 +142,7 @@ def _read(message: bytes) -> _Message:
         raise BatchError("paths that do not fill their blob")
     if len(rows) and int(rows.max()) >= len(ends):
         raise BatchError("a point without a path")
-    bounds = ends.tolist()
-    paths = [blob[a:b] for a, b in zip([0, *bounds], bounds, strict=False)]
-    return _Message(producer, sequence, partition, paths, rows, timestamps, values)
+    return _Message(producer, sequence, partition, blob, ends, rows, timestamps, values)
 
 
 def _unpack(message: bytes) -> list[Any]:
@@ -167,25 +179,33 @@ def _column(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.frombuffer(data, dtype).astype(dtype.newbyteorder("="), copy=False)
 
 
+def _look_up(read: _Message, names: NameTable) -> Ids:
+    """The series of each path, uint32[n]; UNKNOWN for those that are none."""
+    if isinstance(names, Table):
+        return names.look_up_spans(read.blob, read.ends)
+    bounds = [0, *read.ends.tolist()]
+    found = (names.get(read.blob[start:end]) for start, end in pairwise(bounds))
+    return np.fromiter((UNKNOWN if series is None else series for series in found), np.uint32, len(read.ends))
+
+
 def _resolve(read: _Message, names: NameTable, now: int, limits: PathLimits) -> BatchParsed:
-    known = list(map(names.get, read.paths))
-    canonical: dict[int, str] = {}
+    known = _look_up(read, names)
+    canonical: dict[int, tuple[bytes, str]] = {}
     refused: list[int] = []
-    for number, (series, spelling) in enumerate(zip(known, read.paths, strict=True)):
-        if series is None:
-            path = canonical_path(spelling, limits) if len(spelling) <= LINE_LIMIT else None
-            known[number] = UNKNOWN
-            if path is None:
-                refused.append(number)
-            else:
-                canonical[number] = path
+    for number in np.flatnonzero(known == UNKNOWN).tolist():
+        spelling = read.blob[int(read.ends[number - 1]) if number else 0 : int(read.ends[number])]
+        path = canonical_path(spelling, limits) if len(spelling) <= LINE_LIMIT else None
+        if path is None:
+            refused.append(number)
+        else:
+            canonical[number] = spelling, path
     rows, timestamps, values, rejected = _sound(read, refused, now)
-    ids = np.array(known, np.uint32)[rows]
+    ids = known[rows]
     unknown: list[NewName] = []
     if canonical:
         new = np.flatnonzero(ids == UNKNOWN)
         for row, number in zip(new.tolist(), rows[new].tolist(), strict=True):
-            unknown.append(NewName(row, read.paths[number], canonical[number]))
+            unknown.append(NewName(row, *canonical[number]))
     batch = Batch(ids, timestamps, values)
     return BatchParsed(batch, unknown, rejected, read.producer, read.sequence, read.partition)
 
@@ -198,7 +218,7 @@ def _sound(read: _Message, refused: list[int], now: int) -> tuple[Ids, Times, Va
         return rows, timestamps, values, {}
     if early:
         timestamps = np.where(timestamps == -1, now, timestamps)
-    bad_path = np.zeros(len(read.paths), np.bool_)
+    bad_path = np.zeros(len(read.ends), np.bool_)
     bad_path[refused] = True
     kept = np.ones(len(rows), np.bool_)
     rejected: dict[str, int] = {}

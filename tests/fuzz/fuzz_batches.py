@@ -15,6 +15,7 @@ from fuzz_lines import NOW, check_parsed
 from fuzz_mutate import NUMBERS, Mutator
 from fuzz_target import Target, dice
 
+from ingestd._speed import Table
 from ingestd.wire.batch import BatchLimits, BatchParsed, encode_batch, parse_batch
 from ingestd.wire.lines import PathLimits, canonical_path
 
@@ -82,7 +83,12 @@ class Batches(Target):
 
     def run(self, data: bytes) -> Hashable:
         known = KNOWN if dice(data) & 1 else {}
-        parsed = parse_batch(data, known, NOW, LIMITS)
+        names = known
+        if dice(data) & 2:
+            names = Table()
+            for spelling, series in known.items():
+                names[spelling] = series
+        parsed = parse_batch(data, names, NOW, LIMITS)
         check_parsed(parsed)
         expected = by_rows(data)
         if isinstance(expected, str):

@@ -10,7 +10,8 @@ from typing import Any, Final
 from fuzz_mutate import Mutator
 from fuzz_target import Target
 
-from ingestd.config import ConfigError, load
+from ingestd.config import load
+from ingestd.config_types import ConfigError
 from ingestd.storage.schema import (
     DEFAULT,
     METHODS,

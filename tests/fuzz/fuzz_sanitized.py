@@ -19,7 +19,16 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 FLAGS: Final = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1"
-TARGETS_OF_KERNELS: Final = ("lines", "collectd", "collectd-signed", "collectd-encrypted", "answers", "globs", "load")
+TARGETS_OF_KERNELS: Final = (
+    "lines",
+    "collectd",
+    "collectd-signed",
+    "collectd-encrypted",
+    "batch",
+    "answers",
+    "globs",
+    "load",
+)
 
 
 def main() -> int:

@@ -13,9 +13,11 @@ from fuzz_files import BlockFiles, JournalFiles, LogFiles
 from fuzz_frames import Pickles
 from fuzz_lines import Lines
 from fuzz_load import Made
+from fuzz_peers import Peers
 from fuzz_query import GlobPatterns, TagSearches, Targets, Times
 from fuzz_serve import Credentials, Events, Handlers, Multiparts, Parameters, Questions, TokenFiles
 from fuzz_target import Target
+from fuzz_texts import Jsons, PutVals
 
 TARGETS: Final[dict[str, type[Target]]] = {
     target.name: target
@@ -26,6 +28,9 @@ TARGETS: Final[dict[str, type[Target]]] = {
         Lines,
         Pickles,
         Batches,
+        PutVals,
+        Jsons,
+        Peers,
         Targets,
         Multiparts,
         Questions,

@@ -43,6 +43,8 @@ def test_it_holds_what_a_dict_holds(ops):
     asked = [*model, b"of nobody", *[key for op, key, *_ in ops if op != "add"], b"of nobody"]
     for names in (table, model):
         assert names.look_up(asked).tolist() == [model.get(key, 2**32 - 1) for key in asked]
+        ends = np.cumsum([len(key) for key in asked]).astype(np.uint32)
+        assert names.look_up_spans(b"".join(asked), ends).tolist() == names.look_up(asked).tolist()
         gone = names.missing(asked).tolist()
         assert [asked[place] for place in gone] == list(dict.fromkeys(key for key in asked if key not in model))
         assert gone == [asked.index(asked[place]) for place in gone]
@@ -87,6 +89,14 @@ def test_what_is_not_entered_leaves_nothing():
         assert table.look_up([*many, b"b"]).tolist() == [2**32 - 1] * 5000 + [9]
     assert table.add(many, np.arange(5000, dtype=np.uint32))
     assert table.look_up([*many, b"b"]).tolist() == [*range(5000), 9]
+
+
+@pytest.mark.parametrize("ends", [[4], [3, 2], [1, 2, 2**32 - 1]])
+def test_spans_are_within_their_bytes(ends):
+    for table in (Table(), PureTable()):
+        with pytest.raises(ValueError, match="within"):
+            table.look_up_spans(b"abc", np.array(ends, np.uint32))
+        assert table.look_up_spans(b"abc", np.empty(0, np.uint32)).tolist() == []
 
 
 def test_what_is_no_spelling_or_id_is_refused():

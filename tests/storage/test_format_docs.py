@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ingestd.ingest import spool
 from ingestd.storage import fileformat, manifest
 
 DOCS = Path(__file__).parents[2] / "docs" / "format"
@@ -27,8 +28,10 @@ def tables(name):
         ("journal.md", [fileformat.SEGMENT_HEADER.size, fileformat.JOURNAL_RECORD.size]),
         ("registry.md", [fileformat.LOG_HEADER.size, fileformat.LOG_RECORD.size]),
         ("events.md", [fileformat.LOG_HEADER.size, fileformat.LOG_RECORD.size]),
+        ("marks.md", [fileformat.LOG_HEADER.size, fileformat.LOG_RECORD.size]),
         ("manifest.md", [manifest._ENTRY.size]),
         ("block.md", [fileformat.PAGE]),
+        ("spool.md", [spool.SEGMENT_HEADER.size, spool.RECORD.size]),
     ],
 )
 def test_drawn_sizes(name, sizes):

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.cli import main
-from ingestd.config import ConfigError, Settings, documented, load, parse_address
+from ingestd.config import Settings, documented, load
+from ingestd.config_types import ConfigError, parse_address
 from ingestd.ingest.pickle import PickleSettings
 from ingestd.ingest.pipeline import SeriesLimits
 from ingestd.ingest.streams import StreamSettings

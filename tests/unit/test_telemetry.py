@@ -55,3 +55,15 @@ def test_a_name_cannot_forge_a_log_line(form, capsys):
     else:
         assert "a\\nb\\x1b[31m" in out
         assert "source=x\\ny" in out
+
+
+def test_a_broker_that_is_away_is_told_once(capsys):
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        set_up_logging("info", "text")
+        logging.getLogger("aiormq.connection").error("error when creating transport")
+        logging.getLogger("ingestd.ingest.consume").warning("no connection to the broker")
+    finally:
+        root.handlers[:], root.level = before
+    assert capsys.readouterr().err.count("\n") == 1

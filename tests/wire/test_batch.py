@@ -12,6 +12,7 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd._speed import Table
 from ingestd.points import UNKNOWN
 from ingestd.wire.batch import BatchError, BatchLimits, encode_batch, parse_batch
 from ingestd.wire.lines import PathLimits, canonical_path
@@ -54,6 +55,12 @@ def read(message: bytes, known: dict[bytes, int] | None = None, limits: BatchLim
     """Points as (path, value as hex, timestamp), rejections, and the parsed; checks what Parsed promises."""
     known = known or {}
     parsed = parse_batch(message, known, NOW, limits)
+    table = Table()
+    for spelling, series in known.items():
+        table[spelling] = series
+    compiled = parse_batch(message, table, NOW, limits)
+    assert compiled.batch.ids.tolist() == parsed.batch.ids.tolist()
+    assert (compiled.unknown, compiled.rejected) == (parsed.unknown, parsed.rejected)
     columns = parsed.batch
     assert (columns.ids.dtype, columns.timestamps.dtype, columns.values.dtype) == (np.uint32, np.int64, np.float64)
     assert all(c.dtype.isnative and c.flags.c_contiguous for c in (columns.ids, columns.timestamps, columns.values))
