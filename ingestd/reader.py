@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from ingestd.index.globs import Globs
+from ingestd.index.answers import Searches
 from ingestd.index.tags import Tags
 from ingestd.points import Ids, Rows, Totals
 from ingestd.storage.origins import Origin
@@ -18,19 +18,19 @@ EventTimes: TypeAlias = Callable[[Sequence[str], int, int], list[int]]
 class LocalReader:
     """The :class:`ingestd.query.grid.TotalReader` of this process's own series. Thread-safe."""
 
-    def __init__(self, globs: Globs, tags: Tags, store: Store, events: EventTimes) -> None:
-        self._globs = globs
+    def __init__(self, searches: Searches, tags: Tags, store: Store, events: EventTimes) -> None:
+        self._searches = searches
         self._tags = tags
         self._store = store
         self._events = events
 
     def find(self, pattern: str) -> list[tuple[str, int]]:
         """Leaves (path, id) that match a glob, ascending by path, none twice."""
-        return self._globs.find_leaves(pattern)
+        return self._searches.find_leaves(pattern)
 
     def find_ids(self, pattern: str) -> Ids | None:
         """As :meth:`ingestd.index.globs.Globs.find_ids`."""
-        return self._globs.find_ids(pattern)
+        return self._searches.find_ids(pattern)
 
     def find_tagged(self, expressions: Sequence[str]) -> list[tuple[str, int]]:
         """Series (path, id) whose tags satisfy all expressions, ascending by path."""

@@ -102,6 +102,12 @@ class Deps:
     """As ``run``, and tells a trace of it; None: nothing can be explained."""
     scratch: Path | None = None
     """A directory that exists, for files that are gone again in a moment; None: the system's for such."""
+    peer: Callable[[bytes], bytes] | None = None
+    """Answers a message of another node; called in worker threads of its own. None: there are no others."""
+    pieces: Callable[[bytes], Awaitable[bytes]] | None = None
+    """Answers a message about pieces of the store, for administrators. None: there is no store."""
+    strict: bool = False
+    """Whether a partial answer is an error where the request does not say."""
     starting: Callable[[], bool] = lambda: False
     """Whether nothing but ``health`` can be asked yet."""
 
@@ -109,6 +115,21 @@ class Deps:
     def blames(self) -> tuple[type[Exception], ...]:
         """All errors that blame the request: query's and ``refusals``."""
         return (QueryError, *self.refusals)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusDeps:
+    """Behind the HTTP face of what has nothing to be asked but how it is: a relay."""
+
+    status: Callable[[], dict[str, Any]]
+    health: Callable[[], tuple[bool, str]]
+    prometheus: Callable[[], str]
+    flush: Callable[[], Awaitable[object]]
+    version: str
+    guard: Guard = field(default_factory=Guard)
+    starting: Callable[[], bool] = lambda: False
+    snapshot: None = None
+    blames: tuple[type[Exception], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

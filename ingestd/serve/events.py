@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
+from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from aiohttp import web
 from ingestd.serve.deps import Deps, Limits
 from ingestd.serve.find import respond
 from ingestd.serve.params import ServeError, body_of, params_of
+from ingestd.serve.partial import whole
 from ingestd.serve.render import time_of
 
 P = ParamSpec("P")
@@ -87,8 +89,11 @@ class EventHandlers:
         until = time_of(params, "until", now, now, UTC)
         tags = params.get("tags").split() if "tags" in params else None
         set_operation = params.get("set") or None
-        found = await self._run(self._deps.events.query, start, until, tags, set_operation)
-        return respond(params, found)
+        query = partial(self._deps.events.query, start, until, tags, set_operation)
+        found, headers = await self._run(whole, self._deps, params, query)
+        response = respond(params, found)
+        response.headers.update(headers)
+        return response
 
     async def get(self, request: web.Request) -> web.Response:
         """GET /events/ID: one."""

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from ingestd.query.consolidate import consolidate
 from ingestd.query.evaluate import Request
 from ingestd.query.grid import Series
+from ingestd.query.missing import reported
 from ingestd.query.trace import Trace
 from ingestd.serve.formats import json_bytes
 
@@ -21,6 +22,9 @@ def explain(run: Run, asked: Request) -> bytes:
     """JSON of the trees, patterns, reads, calls, times and warnings of a request; for a worker thread."""
     trace = Trace(perf_counter)
     series = run(asked, trace) if asked.targets else []
+    missing = reported()
+    for reason in missing:
+        trace.warn(f"partial: {reason}")
     since = trace.clock()
     shaped = consolidate(series, asked.max_data_points)
     trace.took("consolidate", since)
@@ -42,6 +46,7 @@ def explain(run: Run, asked: Request) -> bytes:
             "now": asked.now,
             "maxDataPoints": asked.max_data_points,
         },
+        "partial": missing,
         **trace.as_dict(),
         "series": [_shown(each) for each in shaped],
         "bytes": size,

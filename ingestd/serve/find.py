@@ -18,6 +18,7 @@ from ingestd.query.limits import QueryError
 from ingestd.serve.binary import BINARY, msgpack_bytes, pickle_bytes
 from ingestd.serve.deps import Deps, Match
 from ingestd.serve.params import Params, ServeError, invalid, params_of
+from ingestd.serve.partial import whole
 from ingestd.serve.render import time_of, zone_of
 from ingestd.serve.workers import Workers
 
@@ -121,10 +122,13 @@ def respond(params: Params, data: object) -> web.Response:
     return _response(callback, _json(callback, data, bool(params.get("pretty"))))
 
 
-async def respond_with(params: Params, workers: Workers, answer: Callable[[], object]) -> web.Response:
+async def respond_with(deps: Deps, params: Params, workers: Workers, answer: Callable[[], object]) -> web.Response:
     """What ``answer`` gives, as JSON, in a callback if one is asked for; all made in a worker thread."""
     callback, pretty = params.callback(), bool(params.get("pretty"))
-    return _response(callback, await workers.run(lambda: _json(callback, answer(), pretty)))
+    body, headers = await workers.run(whole, deps, params, lambda: _json(callback, answer(), pretty))
+    response = _response(callback, body)
+    response.headers.update(headers)
+    return response
 
 
 def _json(callback: str, data: object, pretty: bool) -> bytes:
@@ -205,9 +209,9 @@ def find_handler(deps: Deps, workers: Workers) -> Handler:
         try:
             query = query_of(deps, params, request.headers.get("Accept", ""))
             if query.form in BINARY:
-                body = await workers.run(query.written, deps)
-                return web.Response(body=body, content_type=BINARY[query.form])
-            return await respond_with(params, workers, partial(query.answer, deps))
+                body, headers = await workers.run(whole, deps, params, partial(query.written, deps))
+                return web.Response(body=body, content_type=BINARY[query.form], headers=headers)
+            return await respond_with(deps, params, workers, partial(query.answer, deps))
         except deps.blames as error:
             raise invalid(error) from error
 
@@ -237,7 +241,7 @@ def expand_handler(deps: Deps, workers: Workers) -> Handler:
             return {"results": results if by_query else sorted(set().union(*results.values()))}
 
         try:
-            return await respond_with(params, workers, answer)
+            return await respond_with(deps, params, workers, answer)
         finally:
             given_up.set()
 
@@ -249,6 +253,6 @@ def index_handler(deps: Deps, workers: Workers) -> Handler:
 
     async def index(request: web.Request) -> web.Response:
         params = await params_of(request)
-        return await respond_with(params, workers, deps.finder.paths)
+        return await respond_with(deps, params, workers, deps.finder.paths)
 
     return index

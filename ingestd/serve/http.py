@@ -12,13 +12,13 @@ from aiohttp import web
 
 from ingestd.serve.access import OPEN, Access
 from ingestd.serve.connections import FIELD_MAX, FIELDS_MAX, HEAD_MAX, LINE_MAX, Connection
-from ingestd.serve.deps import Deps, Limits
+from ingestd.serve.deps import Deps, Limits, StatusDeps
 from ingestd.serve.events import EventHandlers
 from ingestd.serve.find import Handler, expand_handler, find_handler, index_handler
 from ingestd.serve.functions import function_details, function_list
 from ingestd.serve.headers import HEADERS, SERVER
 from ingestd.serve.pages import PATHS, dashboard, dashboards, file, page
-from ingestd.serve.params import BODIES, Bodies, ServeError, params_of
+from ingestd.serve.params import BODIES, Bodies, ServeError, body_of, params_of
 from ingestd.serve.render import render_handler
 from ingestd.serve.stream import Streams
 from ingestd.serve.tags import TagHandlers
@@ -39,14 +39,9 @@ def make_app(
     """The application over ``deps``; ``connections``: what ``/status`` shows of them."""
     limits = limits or Limits()
     workers = Workers(limits.workers, limits.waiting, limits.timeout)
-    scopes: dict[str, str] = {}
-    access = Access(deps.guard, scopes)
-    refuse = _refuse(deps.blames)
-    app = web.Application(
-        client_max_size=limits.body, middlewares=[_watch, refuse, _when_started(deps), access.middleware, _check_head]
-    )
-    app[BODIES] = Bodies(limits.bodies)
-    app.on_response_prepare.append(_add_headers)
+    # Requests that wait for another node must not keep its own from being answered.
+    peers = Workers(limits.workers, limits.waiting, limits.timeout)
+    app, access, route = _frame(deps, limits)
     events = EventHandlers(deps, limits)
     streams = Streams(deps, workers, limits)
 
@@ -55,14 +50,11 @@ def make_app(
 
     async def close(_: web.Application) -> None:
         workers.close()
+        peers.close()
         events.close()
 
     app.on_shutdown.append(end_streams)
     app.on_cleanup.append(close)
-
-    def route(methods: tuple[str, ...], path: str, handler: Handler, scope: str) -> None:
-        for resource in _route(app, methods, path, handler):
-            scopes[resource] = scope
 
     find = find_handler(deps, workers)
     both = ("GET", "POST")
@@ -77,15 +69,11 @@ def make_app(
     route(both, "/events/get_data", events.get_data, READ)
     route(("POST",), "/events", events.post, WRITE)
     route(("GET",), r"/events/{id:[0-9]{1,18}}", events.get, READ)
-    tags = TagHandlers(deps, workers)
-    route(("GET",), "/tags", tags.tags, READ)
-    route(both, "/tags/findSeries", tags.find_series, READ)
-    route(both, "/tags/autoComplete/tags", tags.complete_tags, READ)
-    route(both, "/tags/autoComplete/values", tags.complete_values, READ)
-    route(("POST",), "/tags/tagSeries", tags.tag_series, WRITE)
-    route(("POST",), "/tags/tagMultiSeries", tags.tag_multi_series, WRITE)
-    route(("POST",), "/tags/delSeries", tags.delete_series, ADMIN)
-    route(("GET",), "/tags/{tag:.+}", tags.tag, READ)
+    _add_tags(route, TagHandlers(deps, workers))
+    if deps.peer is not None:
+        route(("POST",), "/cluster", _peer_handler(deps.peer, peers), READ)
+    if deps.pieces is not None:
+        route(("POST",), "/cluster/pieces", _pieces_handler(deps.pieces), ADMIN)
     for path in PATHS:
         route(("GET",), path, page, READ)
     route(("GET",), "/web/{name}", file, READ)
@@ -95,6 +83,34 @@ def make_app(
         route, deps, lambda: {"connections": connections(), "streams": streams.as_dict(), "access": access.as_dict()}
     )
     return app
+
+
+def make_status_app(
+    deps: StatusDeps, limits: Limits | None = None, connections: Callable[[], dict[str, int]] = dict
+) -> web.Application:
+    """The application of what has no series: ``/health``, ``/status``, ``/metrics``, ``/version``, ``/flush``."""
+    app, access, route = _frame(deps, limits or Limits())
+    route(("GET", "POST"), "/metrics", _prometheus_handler(deps), READ)
+    _add_status(route, deps, lambda: {"connections": connections(), "access": access.as_dict()})
+    return app
+
+
+def _frame(deps: Deps | StatusDeps, limits: Limits) -> tuple[web.Application, Access, Callable[..., None]]:
+    """An application without routes, who is let in, and what adds a route for these."""
+    scopes: dict[str, str] = {}
+    access = Access(deps.guard, scopes)
+    app = web.Application(
+        client_max_size=limits.body,
+        middlewares=[_watch, _refuse(deps.blames), _when_started(deps), access.middleware, _check_head],
+    )
+    app[BODIES] = Bodies(limits.bodies)
+    app.on_response_prepare.append(_add_headers)
+
+    def route(methods: tuple[str, ...], path: str, handler: Handler, scope: str) -> None:
+        for resource in _route(app, methods, path, handler):
+            scopes[resource] = scope
+
+    return app, access, route
 
 
 def runner_options(idle: float = 75.0, line: int = LINE_MAX) -> dict[str, Any]:
@@ -167,7 +183,7 @@ def _refuse(refusals: tuple[type[Exception], ...]) -> Any:
     return middleware
 
 
-def _when_started(deps: Deps) -> Any:
+def _when_started(deps: Deps | StatusDeps) -> Any:
     """The middleware that answers 503 until there is something to ask."""
 
     @web.middleware
@@ -202,10 +218,20 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 
 def _metrics_handler(deps: Deps, find: Handler) -> Handler:
+    plain = _prometheus_handler(deps)
+
     async def metrics(request: web.Request) -> web.Response:
         if "query" in await params_of(request):
             found: web.Response = await find(request)
             return found
+        answer: web.Response = await plain(request)
+        return answer
+
+    return metrics
+
+
+def _prometheus_handler(deps: Deps | StatusDeps) -> Handler:
+    async def metrics(_: web.Request) -> web.Response:
         return web.Response(
             body=deps.prometheus().encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
@@ -213,7 +239,38 @@ def _metrics_handler(deps: Deps, find: Handler) -> Handler:
     return metrics
 
 
-def _add_status(route: Callable[..., None], deps: Deps, shown: Callable[[], dict[str, Any]]) -> None:
+def _add_tags(route: Callable[..., None], tags: TagHandlers) -> None:
+    both = ("GET", "POST")
+    route(("GET",), "/tags", tags.tags, READ)
+    route(both, "/tags/findSeries", tags.find_series, READ)
+    route(both, "/tags/autoComplete/tags", tags.complete_tags, READ)
+    route(both, "/tags/autoComplete/values", tags.complete_values, READ)
+    route(("POST",), "/tags/tagSeries", tags.tag_series, WRITE)
+    route(("POST",), "/tags/tagMultiSeries", tags.tag_multi_series, WRITE)
+    route(("POST",), "/tags/delSeries", tags.delete_series, ADMIN)
+    route(("GET",), "/tags/{tag:.+}", tags.tag, READ)
+
+
+def _peer_handler(answer: Callable[[bytes], bytes], workers: Workers) -> Handler:
+    """The handler of what other nodes ask."""
+
+    async def peer(request: web.Request) -> web.Response:
+        body = await workers.run(answer, await body_of(request))
+        return web.Response(body=body, content_type="application/octet-stream")
+
+    return peer
+
+
+def _pieces_handler(answer: Callable[[bytes], Awaitable[bytes]]) -> Handler:
+    """The handler of what moves history between nodes."""
+
+    async def pieces(request: web.Request) -> web.Response:
+        return web.Response(body=await answer(await body_of(request)), content_type="application/octet-stream")
+
+    return pieces
+
+
+def _add_status(route: Callable[..., None], deps: Deps | StatusDeps, shown: Callable[[], dict[str, Any]]) -> None:
     async def version(_: web.Request) -> web.Response:
         return web.Response(text=GRAPHITE_VERSION, content_type="text/html")
 

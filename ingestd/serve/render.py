@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -24,6 +25,7 @@ from ingestd.serve.deps import Deps, Limits
 from ingestd.serve.explain import explain
 from ingestd.serve.formats import json_bytes, to_csv, to_dygraph, to_raw, to_rickshaw
 from ingestd.serve.params import Params, ServeError, invalid, params_of
+from ingestd.serve.partial import whole
 from ingestd.serve.pictures import CONTENT_TYPES, kind_of, picture_writer, with_slices
 from ingestd.serve.workers import Workers
 
@@ -157,11 +159,11 @@ def _answer(deps: Deps, params: Params, asked: Request, form: Format) -> bytes:
     return b"%s(%s)" % (callback.encode(), body) if callback else body
 
 
-async def _explained(deps: Deps, workers: Workers, asked: Request) -> web.Response:
+async def _explained(deps: Deps, params: Params, workers: Workers, asked: Request) -> web.Response:
     if deps.explain is None:
         raise ServeError(400, "requests are not explained here")
-    body = await workers.run(explain, deps.explain, asked)
-    return web.Response(body=body, content_type="application/json", charset="utf-8")
+    body, headers = await workers.run(whole, deps, params, partial(explain, deps.explain, asked))
+    return web.Response(body=body, content_type="application/json", charset="utf-8", headers=headers)
 
 
 def render_handler(deps: Deps, workers: Workers, limits: Limits) -> Callable[[web.Request], object]:
@@ -179,12 +181,13 @@ def render_handler(deps: Deps, workers: Workers, limits: Limits) -> Callable[[we
             raise invalid(error) from error
         try:
             if explaining:
-                return await _explained(deps, workers, asked)
-            body = await workers.run(_answer, deps, params, asked, form)
+                return await _explained(deps, params, workers, asked)
+            body, headers = await workers.run(whole, deps, params, partial(_answer, deps, params, asked, form))
         finally:
             given_up.set()
         if form.content_type in _UNLETTERED and not script:
-            return web.Response(body=body, content_type=form.content_type)
-        return web.Response(body=body, content_type="text/javascript" if script else form.content_type, charset="utf-8")
+            return web.Response(body=body, content_type=form.content_type, headers=headers)
+        kind = "text/javascript" if script else form.content_type
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
 
     return render

@@ -11,8 +11,8 @@ from typing import Final
 from aiohttp import web
 
 from ingestd.serve.connections import Door
-from ingestd.serve.deps import Deps, Limits
-from ingestd.serve.http import make_app, runner_options
+from ingestd.serve.deps import Deps, Limits, StatusDeps
+from ingestd.serve.http import make_app, make_status_app, runner_options
 
 _SHUTDOWN: Final = 5.0
 """Seconds that the end waits for answers that are being made."""
@@ -21,11 +21,14 @@ _SHUTDOWN: Final = 5.0
 class HttpServer:
     """Serves ``deps`` within ``limits``, over TLS if there is a context."""
 
-    def __init__(self, deps: Deps, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, deps: Deps | StatusDeps, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
         self._limits = limits
         self._tls = tls
         self._door: Door | None = None
-        app = make_app(deps, limits, self._shown)
+        if isinstance(deps, Deps):
+            app = make_app(deps, limits, self._shown)
+        else:
+            app = make_status_app(deps, limits, self._shown)
         # A question whose client hangs up is not asked, or stops.
         self._runner = web.AppRunner(
             app, handle_signals=False, handler_cancellation=True, shutdown_timeout=_SHUTDOWN, **runner_options()

@@ -126,7 +126,7 @@ class TagHandlers:
 
     async def _answered(self, params: Params, answer: Callable[[], object]) -> web.StreamResponse:
         try:
-            return await respond_with(params, self._workers, answer)
+            return await respond_with(self._deps, params, self._workers, answer)
         except self._deps.blames as error:
             return _error(str(error))
 

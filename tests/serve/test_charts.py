@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -364,6 +364,7 @@ def numbers(shapes):
 
 @settings(deadline=None, max_examples=150)
 @given(st.lists(SERIES, max_size=4), OPTIONS)
+@example([series("a", [1e308]), series("b", [1.7e308])], {"areaMode": "stacked"})
 def test_whatever_the_data_say_there_is_a_picture_or_a_reason(shown, params):
     try:
         made = picture(*shown, **params)

@@ -7,6 +7,7 @@ than ``minXStep`` pixels, as many as fill one become one, by the consolidation f
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -172,9 +173,15 @@ def stack(curves: list[Curve], area_mode: str) -> None:
             curve.filled = True
             if below is not None and top is not None:
                 curve.lower = _on(curve.times, below.times, top)
-                curve.values = curve.values + curve.lower if adds else np.fmax(curve.values, curve.lower)
+                curve.values = _sum(curve.values, curve.lower) if adds else np.fmax(curve.values, curve.lower)
             floor = 0.0 if curve.lower is None else curve.lower
             below, top = curve, np.where(np.isnan(curve.values), floor, curve.values)
+
+
+def _sum(values: Values, lower: Values) -> Values:
+    """Element by element, as large as a float can be where it is larger."""
+    with np.errstate(over="ignore"):
+        return np.clip(values + lower, -sys.float_info.max, sys.float_info.max)
 
 
 def _on(times: Values, other_times: Values, other: Values) -> Values:

@@ -1,0 +1,1 @@
+"""Many nodes: which has what, and one answer of all."""
