@@ -4,8 +4,13 @@ import os
 import shutil
 
 import pytest
+from hypothesis import settings
 
 from ingestd._speed import COMPILED
+
+# How long one example takes says how busy the machine is.
+settings.register_profile("patient", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None)
+settings.load_profile("patient")
 
 SOAK = os.environ.get("INGESTD_SOAK") == "1"
 _FIGURES = pytest.StashKey[list[str]]()

@@ -1,137 +1,14 @@
-"""A real daemon in a process of its own, as a user starts it."""
+"""Daemons and brokers for the tests; whatever still runs afterwards is killed."""
 
-import json
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-PATIENCE = 60.0
-"""Seconds after which something that must happen counts as not happening."""
+sys.path.insert(0, str(Path(__file__).parent))
 
-
-def until(condition, what):
-    """Poll ``condition`` until it is truthy; its value. Fails with ``what`` when patience ends."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {PATIENCE:.0f} s for {what}")
-        time.sleep(0.02)
-
-
-class Daemon:
-    """``ingestd serve`` on free ports of loopback with data in ``directory``."""
-
-    def __init__(self, directory: Path, *options: str):
-        self.directory = directory
-        self.options = options
-        self.process = None
-        self.addresses = {}
-
-    def start(self, *options: str):
-        """Start and wait until it listens."""
-        command = [sys.executable, "-m", "ingestd.cli", "serve", "--data", str(self.directory)]
-        for listener in ("graphite", "pickle", "collectd", "http"):
-            command += [f"--{listener}", "127.0.0.1:0"]
-        for listener in ("statsd", "opentsdb"):
-            command += [f"--{listener}", "off"]
-        log = (self.directory.parent / f"{self.directory.name}.log").open("ab")
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
-            [*command, *self.options, *options], stdout=log, stderr=log, env=environment, start_new_session=True
-        )
-        log.close()
-        until(self._listens, "the daemon to listen")
-        return self
-
-    @property
-    def log(self) -> str:
-        return (self.directory.parent / f"{self.directory.name}.log").read_text()
-
-    def _listens(self):
-        if self.process.poll() is not None:
-            pytest.fail(f"the daemon ended with {self.process.returncode}:\n{self.log[-4000:]}")
-        try:
-            self.addresses = json.loads((self.directory / "listeners.json").read_text())
-        except FileNotFoundError:
-            return False
-        try:
-            return self.get("/health", decode=False)[0] in (200, 503)
-        except OSError:
-            return False
-
-    def address(self, listener):
-        host, port = self.addresses[listener].rsplit(":", 1)
-        return host.strip("[]"), int(port)
-
-    def get(self, path, parameters=(), *, decode=True, data=None):
-        """(status, body) of a request; the body as JSON if ``decode``."""
-        url = "http://" + self.addresses["http"] + path
-        if parameters:
-            url += "?" + urllib.parse.urlencode(parameters)
-        request = urllib.request.Request(url, data=data, method="GET" if data is None else "POST")
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                body, status = answer.read(), answer.status
-        except urllib.error.HTTPError as e:
-            body, status = e.read(), e.code
-        return status, json.loads(body) if decode else body.decode()
-
-    def status(self):
-        return self.get("/status")[1]
-
-    @property
-    def ledger(self):
-        return self.status()["ledger"]
-
-    def send(self, data: bytes):
-        """Send over TCP and wait until the daemon has read all and closed its side."""
-        with socket.create_connection(self.address("graphite/tcp"), timeout=PATIENCE) as s:
-            s.sendall(data)
-            s.shutdown(socket.SHUT_WR)
-            assert s.recv(1) == b""
-
-    def settled(self, received=None):
-        """The ledger once nothing is in flight (and ``received`` points were seen); it balances."""
-
-        def rest():
-            ledger = self.ledger
-            enough = received is None or ledger["received"] >= received
-            return ledger if enough and ledger["in_flight"] == 0 else None
-
-        ledger = until(rest, "the journal to catch up")
-        assert ledger["received"] == ledger["stored"] + sum(ledger["rejected"].values())
-        for books in ledger["listeners"].values():
-            assert books["received"] == books["stored"] + sum(books["rejected"].values())
-        return ledger
-
-    def render(self, *targets, start, end, now, **options):
-        """{name: [[value, timestamp], …]}."""
-        query = [("target", t) for t in targets]
-        query += [("from", start), ("until", end), ("now", now), ("format", "json"), *options.items()]
-        status, body = self.get("/render", query)
-        assert status == 200, body
-        return {s["target"]: s["datapoints"] for s in body}
-
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self):
-        """SIGTERM; the exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+from broker import Broker
+from processes import Daemon, until
 
 
 @pytest.fixture
@@ -153,3 +30,24 @@ def daemon(tmp_path):
     for one in made:
         if one.process is not None and one.process.poll() is None:
             one.kill()
+
+
+@pytest.fixture(scope="session")
+def brokers(require, tmp_path_factory):
+    """A factory of running brokers: ``brokers()``, ``brokers(peer=other)`` to be joined; all end with the session."""
+    require("rabbitmq-server")
+    made = []
+
+    def make(**options):
+        made.append(Broker(tmp_path_factory.mktemp("broker"), **options))
+        return made[-1].start()
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def broker(brokers):
+    """A broker that all tests share: each has names of its own there, and none stops it."""
+    return brokers()

@@ -115,3 +115,20 @@ async def test_http_answers_while_the_store_recovers(tmp_path, monkeypatch):
         assert await asyncio.to_thread(ask, address, "/health") == (200, "ok")
     finally:
         await daemon.drain()
+
+
+async def test_a_flush_that_takes_long_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("ingestd.app.FLUSH_SECONDS", 0.0)
+    free = {name: {"listen": ["127.0.0.1:0"]} for name in ("graphite", "http")}
+    off = {name: {"listen": []} for name in ("pickle", "collectd")}
+    daemon = Daemon(Settings.model_validate({"server": {"data": tmp_path / "data"}, **off, **free}))
+    await daemon.start()
+    try:
+        request = urllib.request.Request(f"http://{dict(daemon.listening)['http']}/flush", method="POST")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            await asyncio.to_thread(urllib.request.urlopen, request)
+        assert refused.value.code == 503
+        assert b"takes long; it goes on" in refused.value.read()
+        refused.value.close()
+    finally:
+        await daemon.drain()

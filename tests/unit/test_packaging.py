@@ -58,11 +58,22 @@ def test_the_images_pip_steps_work_in_an_empty_folder(tmp_path, monkeypatch):
     assert "No broken requirements" in run(str(target / "bin" / "pip"), "check").stdout
 
 
-def test_systemd_takes_the_unit(require, tmp_path):
-    unit = tmp_path / "ingestd.service"
-    unit.write_text((ROOT / "conf" / "ingestd.service").read_text())
+UNITS = ("ingestd", "ingestd-relay", "ingestd-query")
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_takes_the_unit(name, require, tmp_path):
+    unit = tmp_path / f"{name}.service"
+    unit.write_text((ROOT / "conf" / unit.name).read_text())
     done = run(require("systemd-analyze"), "verify", str(unit))
-    assert "ingestd.service" not in done.stdout + done.stderr
+    assert unit.name not in done.stdout + done.stderr
+
+
+def test_the_units_have_one_sandbox():
+    own = r"#.*|Description=.*|ExecStart=.*|StateDirectory.*"
+    texts = [(ROOT / "conf" / f"{name}.service").read_text().splitlines() for name in UNITS]
+    daemon, relay, query = ([line for line in text if not re.fullmatch(own, line)] for text in texts)
+    assert daemon == relay == query
 
 
 def test_shellcheck_passes_the_ci_entry(require):

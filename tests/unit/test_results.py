@@ -4,15 +4,18 @@ import json
 import subprocess
 import sys
 import xml.dom.minidom
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from bench.figures import Figure
 from bench.growth import Grown
+from bench.model import PARTS
 from bench.plot import plots
 from bench.record import write_documents
-from bench.results import about, compared, documents, figures, growth, newest, rewritten
+from bench.results import about, compared, documents, figures, growth, newest, rewritten, scaled
+from bench.scaling import Asked, Taken
 from bench.svg import Bars, Lines, bar_chart, line_chart
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +43,7 @@ def report(day="2026-02-03", name="first"):
     speed["ingestd"].append(Figure("a live fleet, CPU", "µs/point", [0.0]).as_dict())
     peers = {"ingestd": {"version": "0.1.0", "share": 1}, "<carbon>": {"version": "1.1", "share": 9}}
     floor = Figure("parse: lines", "ns/point", [20.0, 21.0], "count of LFs", [40.0, 42.0])
+    taken = [Taken(stores, 1, False, 1e6, 1000.0, 0.5, 0.5, 0.6, 1 / stores) for stores in (1, 2)]
     grown = [Grown(series, *([1.5] * 8)) for series in (10_000, 3_000_000)]
     return {
         "name": name,
@@ -48,6 +52,17 @@ def report(day="2026-02-03", name="first"):
         "bench": {"machine": MACHINE, "size": size, "figures": [floor.as_dict()]},
         "compare": {"machine": MACHINE, "size": size, "peers": peers, "figures": speed},
         "growth": {"machine": MACHINE, "sizes": [{key: getattr(one, key) for key in Grown.__slots__} for one in grown]},
+        "scaling": {
+            "machine": MACHINE,
+            "size": size,
+            "series_bytes": 700.0,
+            "costs": {part: {"message_us": 100.0, "point_us": 0.4} for part in PARTS},
+            "taken": [asdict(one) for one in taken],
+            "asked": [
+                asdict(Asked(1, 1, "sum of all", 5.0, 2.0, 1.0)),
+                asdict(Asked(2, 1, "sum of all", 5.0, 2.0, 2.0)),
+            ],
+        },
     }
 
 
@@ -74,6 +89,14 @@ def test_growth_has_a_row_a_size():
     assert growth(report())[2:] == [f"| {size} |" + " 1.50 |" * 8 for size in ("10,000", "3,000,000")]
 
 
+def test_scaling_has_ratios_to_the_model():
+    near = "0.50 (1.00 ×)"
+    assert scaled(report()["scaling"])[2:] == [
+        f"| {stores} | 1 | full | 1,000 | 1,000,000/s | {near} | {near} | 0.60 (1.20 ×) | {share} | {most}/s |"
+        for stores, share, most in ((1, "100.0%", "1,666,667"), (2, "50.0%", "3,333,333"))
+    ]
+
+
 def test_only_what_stands_between_the_comments_is_rewritten():
     text = "a\n<!-- begin: x -->\nold\n<!-- end: x -->\nb\n"
     once = rewritten(text, "x", ["new"])
@@ -89,7 +112,7 @@ def recorded(root, *reports):
     place = root / "bench" / "results"
     place.mkdir(parents=True)
     (root / "docs").mkdir()
-    for name in ("README.md", "docs/benchmarks.md"):
+    for name in ("README.md", "docs/benchmarks.md", "docs/scaling.md"):
         (root / name).write_text((ROOT / name).read_text())
     for one in reports:
         (place / f"{one['name']}.json").write_text(json.dumps(one))
@@ -112,12 +135,13 @@ def test_documents_and_plots_are_written(tmp_path):
     assert {name: list(sections) for name, sections in written.items()} == {
         "README.md": ["compared"],
         "docs/benchmarks.md": ["compared", "figures", "growth"],
+        "docs/scaling.md": ["points", "questions", "costs", "needs"],
     }
     for name, sections in written.items():
         for lines in sections.values():
             assert "\n".join(lines) in (root / name).read_text()
     drawn = plots(root)
-    assert [path.name for path in drawn] == ["benchmarks.svg", "growth.svg"]
+    assert [path.name for path in drawn] == ["benchmarks.svg", "growth.svg", "scaling.svg"]
     for path, text in drawn.items():
         assert path.read_text() == text
         assert xml.dom.minidom.parseString(text).documentElement.tagName == "svg"
