@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -11,7 +12,9 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,13 +27,13 @@ class BenchError(Exception):
     """A measurement that could not be made."""
 
 
-def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-    """Poll ``condition``. Raises :class:`BenchError` with ``what`` when patience ends."""
+def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE, pause: float = 0.01) -> None:
+    """Poll ``condition`` every ``pause`` seconds. Raises :class:`BenchError` with ``what`` when patience ends."""
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
             raise BenchError(f"waited {patience:.0f} s for {what}")
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -61,6 +64,8 @@ def resident_bytes(pid: int, kind: str = "VmRSS") -> int:
 class Daemon:
     """``ingestd serve`` with its defaults but for ``options``, data in ``directory``; ends with the ``with`` block."""
 
+    command = "serve"
+
     def __init__(self, directory: Path, *options: str) -> None:
         self._directory = directory
         self._options = options
@@ -82,19 +87,26 @@ class Daemon:
     def start(self) -> None:
         """Start, and return once ``GET /health`` says 200."""
         (self._directory / "listeners.json").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "ingestd.cli", "serve", "--data", str(self._directory)]
-        for listener in ("graphite", "pickle", "collectd", "http"):
-            command += [f"--{listener}", "127.0.0.1:0"]
-        command += self._options
+        command = [sys.executable, "-m", "ingestd.cli", *self._arguments(), *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(self._ready, "the daemon to be ready")
+
+    def _arguments(self) -> list[str]:
+        found = [self.command, "--data", str(self._directory)]
+        for listener in ("graphite", "pickle", "collectd", "http"):
+            found += [f"--{listener}", "127.0.0.1:0"]
+        return found
+
+    def _find(self) -> None:
+        """Learn where it listens. Raises OSError while it does not."""
+        self._addresses = json.loads((self._directory / "listeners.json").read_text())
 
     def _ready(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
             raise BenchError(f"the daemon ended with {self._process.returncode}")
         try:
-            self._addresses = json.loads((self._directory / "listeners.json").read_text())
+            self._find()
             self.get("/health")
         except OSError:
             return False
@@ -138,6 +150,23 @@ class Daemon:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             body: bytes = answer.read()
             return body
+
+    @contextmanager
+    def asking(self) -> Iterator[Callable[..., bytes]]:
+        """``get(path, query)`` over one connection that is kept, as Grafana and proxies keep theirs."""
+        kept = http.client.HTTPConnection(self._addresses["http"], timeout=PATIENCE)
+
+        def get(path: str, query: Iterable[tuple[str, object]] = ()) -> bytes:
+            kept.request("GET", f"{path}?{urllib.parse.urlencode(list(query))}")
+            with kept.getresponse() as answer:
+                if answer.status != HTTPStatus.OK:
+                    raise BenchError(f"{path}: {answer.status}")
+                return answer.read()
+
+        try:
+            yield get
+        finally:
+            kept.close()
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.get("/status"))

@@ -171,6 +171,8 @@ class _Whisper(Peer):
         slot = np.dtype([("time", ">u4"), ("value", ">f8")])
         found = 0
         for file in self.data.rglob("gauge.wsp"):
+            if file.stat().st_size < _WHISPER_HEADER:
+                continue  # it was being made when its writer was killed
             times = np.fromfile(file, slot, offset=_WHISPER_HEADER)["time"]
             found += int(np.count_nonzero((times >= stream.first) & (times <= stream.last)))
         return found

@@ -1,7 +1,8 @@
-"""``python -m bench.plot``: docs/benchmarks.svg and docs/growth.svg from the newest figures in bench/results."""
+"""``python -m bench.plot``: benchmarks.svg, growth.svg and scaling.svg of ``docs`` from the figures recorded last."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ import click
 
 from bench.figures import shown
 from bench.results import ROOT, Report, newest
+from bench.scaling import Taken
 from bench.svg import COLOURS, Bars, Lines, bar_chart, line_chart
 
 _PANELS: Final = {
@@ -53,6 +55,29 @@ def growth(report: Report) -> str:
     return line_chart("What grows with the number of series", panels)
 
 
+def scaling(report: Report) -> str:
+    """The chart of more and more stores as SVG."""
+    part = report["scaling"]
+    taken = [one for one in (Taken(**fields) for fields in part["taken"]) if not one.paced]
+    panels = []
+    for copies in sorted({one.copies for one in taken}):
+        found = [one for one in taken if one.copies == copies]
+        lines: dict[str, Sequence[float]] = {
+            "what stores could take": [one.capacity / 1e6 for one in found],
+            "in proportion": [found[0].capacity / 1e6 * one.stores / found[0].stores for one in found],
+        }
+        title = f"M points/s, a core a store, {copies} {'copy' if copies == 1 else 'copies'}"
+        panels.append(Lines(title, [one.stores for one in found], lines))
+    asked = [one for one in part["asked"] if one["copies"] == 1]
+    stores = sorted({one["stores"] for one in asked})
+    for key, title in (("passed_ms", "An answer, ms"), ("front_ms", "CPU of the query front, ms")):
+        questions: dict[str, list[float]] = {one["question"]: [] for one in asked}
+        for one in asked:
+            questions[one["question"]].append(one[key])
+        panels.append(Lines(title, stores, {name.split(" of ")[0]: values for name, values in questions.items()}))
+    return line_chart("More and more stores on one machine", panels)
+
+
 def plots(root: Path) -> dict[Path, str]:
     """By file: the SVG of the newest figures."""
     drawn = {}
@@ -60,13 +85,15 @@ def plots(root: Path) -> dict[Path, str]:
         drawn[root / "docs" / "benchmarks.svg"] = comparison(report)
     if report := newest("growth", root):
         drawn[root / "docs" / "growth.svg"] = growth(report)
+    if report := newest("scaling", root):
+        drawn[root / "docs" / "scaling.svg"] = scaling(report)
     return drawn
 
 
 @click.command()
 @click.option("--root", type=click.Path(path_type=Path, exists=True), default=ROOT, help="A copy of the project.")
 def main(root: Path) -> None:
-    """Draw docs/benchmarks.svg and docs/growth.svg from the newest figures in bench/results."""
+    """Draw benchmarks.svg, growth.svg and scaling.svg of docs from the newest figures in bench/results."""
     drawn = plots(root)
     if not drawn:
         raise click.ClickException("no figures are recorded: python -m bench.record")

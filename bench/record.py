@@ -15,7 +15,12 @@ import click
 from bench.plot import plots
 from bench.results import ROOT, Report, documents, rewritten
 
-PARTS: Final = {"bench": "bench", "compare": "bench.compare", "growth": "bench.growth"}
+PARTS: Final = {
+    "bench": "bench",
+    "compare": "bench.compare",
+    "growth": "bench.growth",
+    "scaling": "bench.scaling",
+}
 """Parts of a report with the module that measures each."""
 
 
@@ -43,12 +48,12 @@ def write_documents(root: Path) -> None:
 @click.command()
 @click.option("--name", default=time.strftime("%Y-%m-%d"), show_default="the day", help="Of the file in bench/results.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="This alone (repeatable).")
-@click.option("--runs", type=click.IntRange(1), help="Runs of each measurement of bench and compare.")
+@click.option("--runs", type=click.IntRange(1), help="Runs of each measurement, but of growth.")
 @click.option("--quick", is_flag=True, help="Small and fast: its figures mean nothing, so give it a --root.")
 @click.option("--directory", type=click.Path(path_type=Path, exists=True), help="Where data is written and removed.")
 @click.option("--root", type=click.Path(path_type=Path, exists=True), default=ROOT, help="A copy of the project.")
 def main(name: str, parts: tuple[str, ...], runs: int | None, quick: bool, directory: Path | None, root: Path) -> None:
-    """Measure for 20 minutes; write bench/results/NAME.json, the tables of the documents and their plots."""
+    """Measure for 40 minutes; write bench/results/NAME.json, the tables of the documents and their plots."""
     if quick and root == ROOT:
         raise click.UsageError("--quick needs a --root: its figures mean nothing")
     counted = [] if runs is None else ["--runs", str(runs)]

@@ -1,8 +1,8 @@
 """The recorded figures in ``bench/results``, and the tables of the documents that are made from them.
 
-A file there is ``{"name", "date", "commands"}`` with one or more parts, ``bench``, ``compare`` and ``growth``: what
-each wrote with ``--json``. A table stands between two comments of Markdown, so that it can be written anew, such as
-``<!-- begin: figures -->`` and ``<!-- end: figures -->``.
+A file there is ``{"name", "date", "commands"}`` with one or more parts, ``bench``, ``compare``, ``growth`` and
+``scaling``: what each wrote with ``--json``. A table stands between two comments of Markdown, so that it can be written
+anew, such as ``<!-- begin: figures -->`` and ``<!-- end: figures -->``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from bench.figures import shown
 from bench.growth import COLUMNS
+from bench.model import PARTS, SITES, costs_of, table
+from bench.scaling import Taken, predicted
 
 ROOT: Final = Path(__file__).parents[1]
 SHORT: Final = {
@@ -50,7 +52,7 @@ def rewritten(text: str, section: str, lines: Sequence[str]) -> str:
 
 def documents(root: Path = ROOT) -> dict[str, dict[str, list[str]]]:
     """By file, then by section: the lines that stand there, of the newest figures."""
-    found: dict[str, dict[str, list[str]]] = {"README.md": {}, "docs/benchmarks.md": {}}
+    found: dict[str, dict[str, list[str]]] = {"README.md": {}, "docs/benchmarks.md": {}, "docs/scaling.md": {}}
     if report := newest("compare", root):
         found["README.md"]["compared"] = [*compared(report, SHORT), "", _picture("docs/benchmarks.svg")]
         found["docs/benchmarks.md"]["compared"] = [about("compare", report), "", *compared(report)]
@@ -59,6 +61,14 @@ def documents(root: Path = ROOT) -> dict[str, dict[str, list[str]]]:
     if report := newest("growth", root):
         lines = [about("growth", report), "", *growth(report), "", _picture("growth.svg")]
         found["docs/benchmarks.md"]["growth"] = lines
+    if report := newest("scaling", root):
+        part = report["scaling"]
+        found["docs/scaling.md"] = {
+            "points": [about("scaling", report), "", *scaled(part), "", _picture("scaling.svg")],
+            "questions": asked(part),
+            "costs": costs(part),
+            "needs": list(table(SITES, costs_of(part), part["series_bytes"])),
+        }
     return found
 
 
@@ -122,4 +132,44 @@ def growth(report: Report) -> list[str]:
     rows = ["| Series | " + " | ".join(COLUMNS.values()) + " |", "| ---: |" + " ---: |" * len(COLUMNS)]
     for one in report["growth"]["sizes"]:
         rows.append(f"| {one['series']:,} | " + " | ".join(shown(one[key]) for key in COLUMNS) + " |")
+    return rows
+
+
+def scaled(part: dict[str, Any]) -> list[str]:
+    """The table of what points cost with more and more stores; in brackets the ratio to what the model says."""
+    rows = [
+        "| Stores | Copies | Speed | Points of a message | Rate | "
+        + " | ".join(f"{name}, µs a point" for name in PARTS)
+        + " | Busiest store | Stores could take |",
+        "| ---: | ---: | --- |" + " ---: |" * 7,
+    ]
+    of = costs_of(part)
+    for one in (Taken(**fields) for fields in part["taken"]):
+        model = predicted(one, of)
+        cells = []
+        for name in PARTS:
+            found = getattr(one, f"{name}_us")
+            cells.append(f"{shown(found)} ({shown(found / model[name])} ×)" if model[name] else shown(found))
+        speed = "a fleet's pace" if one.paced else "full"
+        rows.append(
+            f"| {one.stores} | {one.copies} | {speed} | {one.message:,.0f} | {one.rate:,.0f}/s | {' | '.join(cells)} | "
+            f"{one.busiest:.1%} | {one.capacity:,.0f}/s |"
+        )
+    return rows
+
+
+def asked(part: dict[str, Any]) -> list[str]:
+    """The table of questions to a query front, a row a number of stores and copies."""
+    rows = ["| Question | Stores | Copies | Answer, ms | CPU of the front, ms | CPU of all stores, ms |"]
+    rows.append("| --- |" + " ---: |" * 5)
+    for one in sorted(part["asked"], key=lambda one: (one["question"], one["copies"], one["stores"])):
+        times = " | ".join(shown(one[key]) for key in ("passed_ms", "front_ms", "stores_ms"))
+        rows.append(f"| {one['question']} | {one['stores']} | {one['copies']} | {times} |")
+    return rows
+
+
+def costs(part: dict[str, Any]) -> list[str]:
+    """The table of the model's costs."""
+    rows = ["| Part | µs a message | µs a point |", "| --- | ---: | ---: |"]
+    rows += [f"| {name} | {shown(c.message_us)} | {shown(c.point_us)} |" for name, c in costs_of(part).items()]
     return rows

@@ -97,9 +97,11 @@ class Loop:
         self._delayed.append(call)
 
     def run_delayed(self) -> None:
-        delayed, self._delayed = self._delayed, []
-        for call in delayed:
-            call()
+        """Run what was delayed, and what that delays in turn."""
+        while self._delayed:
+            delayed, self._delayed = self._delayed, []
+            for call in delayed:
+                call()
 
     def run_posted(self) -> None:
         while not self._posted.empty():

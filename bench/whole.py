@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -49,21 +49,25 @@ def ingest(size: Size, directory: Path) -> Iterator[Figure]:
     fleet = Fleet(size.series)
     points = size.series * size.steps
     cpu = Series("daemon: TCP until in files, CPU", "ns/point", "recv and count of LFs")
+    taken = Series("daemon: TCP until all is read, rate", "points/s")
     rate = Series("daemon: TCP until in files, rate", "points/s")
     memory = Series("daemon: VmRSS after it", "MB")
+    # Made before: who sends is not to be the slower of the two.
+    steps = list(_steps(fleet, size))
     for run in range(size.runs):
         target = directory / f"ingest{run}"
         with Daemon(target) as daemon:
             before, start = cpu_seconds(daemon.pid), time.monotonic()
-            daemon.send(_steps(fleet, size))
+            daemon.send(steps)
+            taken.runs.append(points / (time.monotonic() - start))
             daemon.flush()
             rate.runs.append(points / (time.monotonic() - start))
             cpu.runs.append((cpu_seconds(daemon.pid) - before) * 1e9 / points)
             memory.runs.append(resident_bytes(daemon.pid) / 1e6)
             _demand(daemon.status()["ledger"]["stored"] >= points, "points are missing")
         shutil.rmtree(target)
-        cpu.floor_runs.append(_bare_receiver(_steps(fleet, size)) / points)
-    yield from (cpu.figure(), rate.figure(), memory.figure())
+        cpu.floor_runs.append(_bare_receiver(steps) / points)
+    yield from (cpu.figure(), taken.figure(), rate.figure(), memory.figure())
 
 
 def restart(size: Size, directory: Path) -> Iterator[Figure]:
@@ -157,23 +161,33 @@ def queries(size: Size, directory: Path) -> Iterator[Figure]:
         query = [("target", f"sumSeries({everywhere})"), ("from", end - 5400), *window[1:]]
         yield _asked(f"query: sumSeries of {hosts:,} series × 1.5 h", daemon, size, "/render", query)
         for form in ("treejson", "json"):
-            query = [("query", everywhere), ("format", form)]
-            found = len(json.loads(daemon.get("/metrics/find", query)))
+            # What was asked is remembered: each metric's hosts are asked for once, and then the last once more.
+            asked = [everywhere.replace("3", str(metric)) for metric in range(METRICS)]
+            queries = [[("query", pattern), ("format", form)] for pattern in asked]
+            found = len(json.loads(daemon.get("/metrics/find", queries.pop())))
             _demand(found == (1 if form == "treejson" else hosts), f"{found} names are found")
             name = f"query: find of {hosts:,} leaves among {size.series:,}, {form}"
-            yield _asked(name, daemon, size, "/metrics/find", query)
+            yield _asked(name, daemon, size, "/metrics/find", *queries)
+            yield _asked(f"{name}, asked again", daemon, size, "/metrics/find", queries[-1])
     shutil.rmtree(target)
 
 
-def _asked(name: str, daemon: Daemon, size: Size, path: str, query: list[tuple[str, object]]) -> Figure:
-    """CPU of the daemon for one answer, over several: it may be counted in hundredths of a second."""
+def _asked(name: str, daemon: Daemon, size: Size, path: str, *queries: Sequence[tuple[str, object]]) -> Figure:
+    """CPU of the daemon for one answer over a connection that is kept, as a dashboard that refreshes asks again.
+
+    Of one query as often as there are runs; of several each once, a run each.
+    """
     found = Series(name, "ms", "GET /version")
-    for _ in range(size.runs):
-        for runs, asked, times in ((found.floor_runs, ("/version",), 200), (found.runs, (path, query), 10)):
-            before = cpu_seconds(daemon.pid)
-            for _ in range(times):
-                daemon.get(*asked)
-            runs.append((cpu_seconds(daemon.pid) - before) * 1e3 / times)
+    with daemon.asking() as get:
+        for query in queries if len(queries) > 1 else queries * size.runs:
+            for runs, asked, times in (
+                (found.floor_runs, ("/version",), 200),
+                (found.runs, (path, query), 1 if len(queries) > 1 else 20),
+            ):
+                before = cpu_seconds(daemon.pid)
+                for _ in range(times):
+                    get(*asked)
+                runs.append((cpu_seconds(daemon.pid) - before) * 1e3 / times)
     return found.figure()
 
 
