@@ -13,6 +13,8 @@ SOAK_FILES = $(sort $(shell grep -rlw --include='test_*.py' effort tests))
 SOAK_TIMEOUT ?= 86400
 SOAK_MINUTES ?= 30
 
+TESTS ?=
+
 INPUTS ?= 10000000
 JOBS ?= 2
 SANITIZED ?= 200000
@@ -25,7 +27,7 @@ run: $(STAMP)
 	$(BIN)/ingestd serve --data data
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
