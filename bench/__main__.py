@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from bench import drawing, making, parsing, storing, whole
+from bench import drawing, making, parsing, storing, whole, workloads
 from bench.daemon import BenchError
 from bench.figures import Figure, table
 from bench.machine import machine
@@ -24,6 +24,7 @@ GROUPS: Final[dict[str, Callable[[Size, Path], Iterator[Figure]]]] = {
     "store": storing.store,
     "rollup": lambda size, _: storing.rollup(size),
     "daemon": whole.ingest,
+    "workloads": workloads.workloads,
     "restart": whole.restart,
     "connections": whole.connections,
     "queries": whole.queries,

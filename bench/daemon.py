@@ -126,6 +126,11 @@ class Daemon:
         return int(self._addresses["graphite/tcp"].rpartition(":")[2])
 
     @property
+    def collectd_port(self) -> int:
+        """Of the listener of datagrams, on 127.0.0.1."""
+        return int(self._addresses["collectd/udp"].rpartition(":")[2])
+
+    @property
     def url(self) -> str:
         """Of HTTP, without a slash at its end."""
         return f"http://{self._addresses['http']}"
