@@ -22,6 +22,13 @@ def fold_columns(
     totals: NDArray[np.float64],
     counts: NDArray[np.float64],
 ) -> None: ...
-def lay_rows(
-    data: NDArray[np.float64], places: NDArray[np.intp], low: int, high: int, out: NDArray[np.float64]
-) -> None: ...
+def lay_known(
+    data: NDArray[np.float64],
+    have: NDArray[np.uint32],
+    size: int,
+    marks: NDArray[np.uint8],
+    want: NDArray[np.uint32],
+    low: int,
+    high: int,
+    out: NDArray[np.float64],
+) -> list[int]: ...

@@ -7,6 +7,7 @@ released. ``manner``: 0 = sum, 1 = largest, 2 = smallest.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
 
 cdef extern from *:
     """
@@ -30,45 +31,60 @@ def locate(const uint32_t[::1] have not None, const uint32_t[::1] want not None,
     What ``places`` holds before are guesses: the files of one archive mostly have the same series in the same rows.
     Returns how many are there.
     """
-    cdef Py_ssize_t i, at = 0, low, high, middle, step, n = want.shape[0], known = have.shape[0], found = 0
-    cdef uint32_t wanted
+    cdef Py_ssize_t n = want.shape[0], found = 0
     if places.shape[0] != n:
         raise ValueError(f"{n} ids and {places.shape[0]} places")
-    with nogil:
-        for i in range(n):
-            wanted = want[i]
-            low = places[i]
-            if not (0 <= low < known and have[low] == wanted):
-                # Mostly ids ascend: from the place of the one before, by steps that double.
-                low = at if at < known and have[at] <= wanted else 0
-                high, step = low, 1
-                while high < known and have[high] < wanted:
-                    low = high + 1
-                    high += step
-                    step *= 2
-                if high > known:
-                    high = known
-                while low < high:
-                    middle = (low + high) >> 1
-                    if have[middle] < wanted:
-                        low = middle + 1
-                    else:
-                        high = middle
-                at = low
-                if low == known or have[low] != wanted:
-                    places[i] = -1
-                    continue
-                places[i] = low
+    if n:
+        with nogil:
+            found = _locate(&have[0] if have.shape[0] else NULL, have.shape[0], &want[0], n, &places[0])
+    return found
+
+
+cdef Py_ssize_t _locate(
+    const uint32_t* have, Py_ssize_t known, const uint32_t* want, Py_ssize_t n, Py_ssize_t* places
+) noexcept nogil:
+    cdef Py_ssize_t i, at = 0, low, high, middle, step, found = 0
+    cdef uint32_t wanted
+    for i in range(n):
+        wanted = want[i]
+        low = places[i]
+        if not (0 <= low < known and have[low] == wanted):
+            # Mostly ids ascend: from the place of the one before, by steps that double.
+            low = at if at < known and have[at] <= wanted else 0
+            high, step = low, 1
+            while high < known and have[high] < wanted:
+                low = high + 1
+                high += step
+                step *= 2
+            if high > known:
+                high = known
+            while low < high:
+                middle = (low + high) >> 1
+                if have[middle] < wanted:
+                    low = middle + 1
+                else:
+                    high = middle
             at = low
-            found += 1
+            if low == known or have[low] != wanted:
+                places[i] = -1
+                continue
+            places[i] = low
+        at = low
+        found += 1
     return found
 
 
 def unmarked(const Py_ssize_t[::1] places not None, Py_ssize_t size, const uint8_t[::1] marks not None):
     """Which runs of ``size`` rows have one of ``places`` (-1: none) and no mark: their numbers, each once."""
+    if not places.shape[0]:
+        return []
+    return _unmarked(&places[0], places.shape[0], size, marks)
+
+
+cdef list _unmarked(const Py_ssize_t* places, Py_ssize_t n, Py_ssize_t size, const uint8_t[::1] marks):
     cdef Py_ssize_t i, run, last = -1
     cdef list found = []
-    for i in range(places.shape[0]):
+    for i in range(n):
         if places[i] < 0:
             continue
         run = places[i] / size
@@ -147,35 +163,61 @@ def fold_columns(
             totals[slot - low], counts[slot - low] = total, count
 
 
-def lay_rows(
+def lay_known(
     const double[:, ::1] data not None,
-    const Py_ssize_t[::1] places not None,
+    const uint32_t[::1] have not None,
+    Py_ssize_t size,
+    const uint8_t[::1] marks not None,
+    const uint32_t[::1] want not None,
     Py_ssize_t low,
     Py_ssize_t high,
     double[:, :] out not None,
 ):
-    """Lay columns ``low`` to ``high`` of the rows ``places`` of ``data`` (-1: none) over ``out``, where no NaN is."""
-    cdef Py_ssize_t i, j, n = places.shape[0], rows = data.shape[0], width = high - low
+    """Lay columns ``low`` to ``high`` of the rows of ``data`` that are those of ``want`` over ``out``, where no NaN is.
+
+    ``have`` ascends: whose the rows are. Runs of ``size`` rows have a mark in ``marks``; where one lacks it, nothing is
+    laid, and the list of their numbers returned. One call in place of three: the arrays of one series cost more than
+    its values.
+    """
+    cdef Py_ssize_t i, j, n = want.shape[0], rows = data.shape[0], width = high - low
+    cdef Py_ssize_t one = -1
+    cdef Py_ssize_t* places = &one
     cdef const double* row
     cdef double* line
+    cdef list lacking
     if not 0 <= low <= high <= data.shape[1] or out.shape[0] != n or out.shape[1] != width:
         raise ValueError(f"columns {low} to {high} of {data.shape[1]} over {out.shape[0]} x {out.shape[1]}")
-    if n and width and out.strides[1] != sizeof(double):
+    if have.shape[0] > rows:
+        raise ValueError(f"{have.shape[0]} ids of {rows} rows")
+    if not n or not width or not have.shape[0]:
+        return []
+    if out.strides[1] != sizeof(double):
         raise ValueError("the values of a row lie one after the other")
-    for i in range(n):
-        if places[i] >= rows:
-            raise IndexError(f"row {places[i]} of {rows}")
-    if width == 0:
-        return
-    with nogil:
-        for i in range(n):
-            if i + AHEAD < n and places[i + AHEAD] >= 0 and places[i + AHEAD] != places[i + AHEAD - 1] + 1:
-                _call(&data[places[i + AHEAD], low], width)
-            if places[i] >= 0:
-                row = &data[places[i], low]
-                line = &out[i, 0]
-                for j in range(width):
-                    line[j] = row[j] if row[j] == row[j] else line[j]
+    if n > 1:
+        places = <Py_ssize_t*>malloc(n * sizeof(Py_ssize_t))
+        if places == NULL:
+            raise MemoryError
+    try:
+        with nogil:
+            for i in range(n):
+                places[i] = -1
+            _locate(&have[0], have.shape[0], &want[0], n, places)
+        lacking = _unmarked(places, n, size, marks)
+        if lacking:
+            return lacking
+        with nogil:
+            for i in range(n):
+                if i + AHEAD < n and places[i + AHEAD] >= 0 and places[i + AHEAD] != places[i + AHEAD - 1] + 1:
+                    _call(&data[places[i + AHEAD], low], width)
+                if places[i] >= 0:
+                    row = &data[places[i], low]
+                    line = &out[i, 0]
+                    for j in range(width):
+                        line[j] = row[j] if row[j] == row[j] else line[j]
+    finally:
+        if places != &one:
+            free(places)
+    return lacking
 
 
 cdef inline void _call(const double* row, Py_ssize_t width) noexcept nogil:

@@ -109,9 +109,12 @@ class BlockFile:
         Raises CorruptFileError with ``out`` as it was or with verified values in it.
         """
         if rows_compiled is not None and self._data is not None:
-            places = np.full(len(ids), -1, np.intp)
-            if rows_compiled.locate(self.ids, ids, places):
-                rows_compiled.lay_rows(self._mapped(places), places, low, high, out)
+            asked = (self._data, self.ids, TILE_ROWS, self._marks, ids, low, high, out)
+            self._demand_whole()
+            while lacking := rows_compiled.lay_known(*asked):
+                for number in lacking:
+                    self.tile(number)
+                self._demand_whole()
             return
         places = np.searchsorted(self.ids, ids)
         places[places == len(self.ids)] = 0
@@ -147,10 +150,13 @@ class BlockFile:
         assert self._data is not None
         for number in self._unverified(places):
             self.tile(number)
-        if self._files.size(self._fd) < self._size:
-            # To touch a mapping behind the file's end would end the process.
-            raise CorruptFileError(self.path, self._files.size(self._fd), "cut short while it was in use")
+        self._demand_whole()
         return self._data
+
+    def _demand_whole(self) -> None:
+        """Raises CorruptFileError where the file was cut short: to touch a mapping behind its end ends the process."""
+        if (size := self._files.size(self._fd)) < self._size:
+            raise CorruptFileError(self.path, size, "cut short while it was in use")
 
     def _unverified(self, places: Places) -> list[int]:
         """The tiles of these rows that have not been verified."""

@@ -81,15 +81,24 @@ def test_rows_are_laid_where_they_have_values(data, draw):
     n, length = data.shape
     low = draw.draw(st.integers(0, length))
     high = draw.draw(st.integers(low, length))
-    places = np.array(draw.draw(st.lists(st.integers(-1, n - 1), max_size=20)), np.intp)
-    out = np.full((len(places), length + 2), 7.0)
+    have = np.arange(n, dtype=np.uint32) * 3 + 5
+    want = np.array(draw.draw(st.lists(st.integers(0, 3 * n + 8), max_size=20)), np.uint32)
+    out = np.full((len(want), length + 2), 7.0)
     part = out[:, 1 : 1 + high - low]
     expected = part.copy()
-    for row, place in enumerate(places.tolist()):
-        values = data[place, low:high]
-        if place >= 0:
+    used = set()
+    for row, number in enumerate(want.tolist()):
+        place, other = divmod(number - 5, 3)
+        if not other and 0 <= place < n:
+            values = data[place, low:high]
             expected[row] = np.where(np.isnan(values), 7.0, values)
-    rows.lay_rows(data, places, low, high, part)
+            used.add(place // 2)
+    marks = np.zeros(-(-n // 2), np.uint8)
+    if low < high:
+        assert sorted(rows.lay_known(data, have, 2, marks, want, low, high, part)) == sorted(used)
+    assert (out == 7.0).all(), "nothing is laid before all is verified"
+    marks[sorted(used)] = 1
+    assert rows.lay_known(data, have, 2, marks, want, low, high, part) == []
     assert np.array_equal(part, expected)
     assert (out[:, [0, *range(1 + high - low, length + 2)]] == 7.0).all()
 
@@ -108,12 +117,15 @@ def test_what_does_not_fit_is_refused():
         rows.fold_rows(data, places, 0, 4, 0, out, np.zeros(3))
     with pytest.raises(IndexError, match="row 3"):
         rows.fold_rows(data, places + 3, 0, 4, 0, out, out)
-    with pytest.raises(IndexError, match="row 3"):
-        rows.lay_rows(data, places + 3, 0, 4, np.zeros((2, 4)))
+    have, marks = np.arange(3, dtype=np.uint32), np.ones(3, np.uint8)
     with pytest.raises(ValueError, match="over 1 x 4"):
-        rows.lay_rows(data, places, 0, 4, np.zeros((1, 4)))
+        rows.lay_known(data, have, 1, marks, have[:2], 0, 4, np.zeros((1, 4)))
     with pytest.raises(ValueError, match="one after the other"):
-        rows.lay_rows(data, places, 0, 4, np.zeros((4, 2)).T)
+        rows.lay_known(data, have, 1, marks, have[:2], 0, 4, np.zeros((4, 2)).T)
+    with pytest.raises(ValueError, match="4 ids of 3 rows"):
+        rows.lay_known(data, np.arange(4, dtype=np.uint32), 1, marks, have[:2], 0, 4, np.zeros((2, 4)))
+    with pytest.raises(IndexError, match="run 1"):
+        rows.lay_known(data, have, 1, marks[:1], have[:2], 0, 4, np.zeros((2, 4)))
     with pytest.raises(IndexError, match="column 4"):
         rows.fold_columns(data, np.full(2, 4, np.int32), np.ones(3, np.uint8), 0, 3, 0, np.zeros(3), np.zeros(3))
     with pytest.raises(ValueError, match="2 slots"):
