@@ -6,7 +6,6 @@ it is told to write what it has to files; the quiet seconds between do not count
 
 from __future__ import annotations
 
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.daemon import BenchError, resident_bytes, until
+from bench.daemon import BenchError, most_connections, resident_bytes, until
 from bench.material import METRICS, Fleet
 from bench.peer import PATIENCE, Peer
 from bench.streams import BLOCK_SECONDS, STEP, Stream, block_begin, unread_bytes
@@ -31,8 +30,6 @@ _NAMES: Final = "collectd.*.plugin-3.instance-total.gauge"
 _HOUR: Final = 3600 // STEP
 _ASKED: Final = 20
 """Times that a query is asked in a row: CPU may be counted in hundredths of a second."""
-_SPARE: Final = 3_000
-"""Descriptors of a store beside its connections: ingestd keeps 2,536 for files and HTTP."""
 _BLOCK_STEPS: Final = BLOCK_SECONDS // STEP
 Found = Iterator[tuple[str, float]]
 
@@ -207,7 +204,7 @@ def fleet(kind: type[Peer], scale: Scale, place: Path) -> Found:
 
     Every series is known before, so that what files cost a new series is not in it.
     """
-    hosts = min(max(1, scale.series // METRICS // kind.share), resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
+    hosts = min(max(1, scale.series // METRICS // kind.share), most_connections())
     known = Load(series=hosts * METRICS, steps=1, lines=METRICS)
     live = Load(
         workload="fleet", hosts=hosts, lines=METRICS, interval=scale.interval, seconds=scale.interval * (scale.runs + 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from typing import Any, Final
 
 PATIENCE: Final = 120.0
 """Seconds after which something that must happen counts as failed."""
+_SPARE: Final = 3_000
+"""Descriptors of a store beside its connections: ingestd keeps 2,536 for files and HTTP."""
 _TICK: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 
 
@@ -34,6 +37,11 @@ def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE, 
         if time.monotonic() > deadline:
             raise BenchError(f"waited {patience:.0f} s for {what}")
         time.sleep(pause)
+
+
+def most_connections() -> int:
+    """Connections that a store has descriptors for where it may open as many files as this process."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE
 
 
 def cpu_seconds(pid: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,14 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from bench.daemon import BenchError, Daemon, cpu_seconds, until
+from bench.daemon import BenchError, Daemon, cpu_seconds, most_connections, until
 from bench.figures import Figure, Series
 from bench.material import METRICS, QUICK, Size
 from ingestd.load.run import prepare, run
 from ingestd.load.workloads import Load
 
-_SPARE: Final = 1_000
-"""Descriptors of this process beside a fleet's sockets."""
 _COLLECTD_STEPS: Final = 40
 _COLLECTD_RATE: Final = 2e6
 """Values a second. Without a rate the kernel drops what the daemon, which has one core, does not read in time."""
@@ -29,7 +26,7 @@ def workloads(size: Size, directory: Path) -> Iterator[Figure]:
     part = min(1.0, size.series / Size().series)
     small = Load(series=round(10_000 * part), steps=max(2, round(400 * part)), lines=METRICS)
     million = Load(series=round(1_000_000 * part), steps=4, lines=METRICS)
-    hosts = min(round(18_000 * part), resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
+    hosts = min(round(18_000 * part), most_connections())
     interval = 0.5 if size == replace(QUICK, runs=size.runs) else 10.0
     yield _one("small", small, size, directory)
     yield _one("million", million, size, directory)
