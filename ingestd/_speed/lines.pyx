@@ -23,6 +23,26 @@ cdef extern from "Python.h":
 cdef extern from "math.h" nogil:
     bint isfinite(double)
 
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX >= 0x030E0000
+    #define ingestd_hash(p, n) ((uint64_t)Py_HashBuffer((p), (n)))
+    #else
+    #define ingestd_hash(p, n) ((uint64_t)_Py_HashBytes((p), (n)))
+    #endif
+    #ifdef __GNUC__
+    #define ingestd_prefetch(p) __builtin_prefetch(p)
+    #else
+    #define ingestd_prefetch(p) ((void)(p))
+    #endif
+    """
+    uint64_t ingestd_hash(const void* p, Py_ssize_t n) noexcept nogil
+    void ingestd_prefetch(const void*) noexcept nogil
+
+cdef enum:
+    AHEAD = 16  # lines whose names are looked for at once where they come in no order
+    LOST = 8  # guesses that fail before none is made any more
+
 cdef uint32_t UNKNOWN = 0xFFFFFFFF
 cdef Py_ssize_t LEAST_LINE = 6  # bytes of "a 1 1\n"
 cdef Py_ssize_t LONGEST_NUMBER = 400  # bytes of a number that is read here
@@ -43,6 +63,18 @@ cdef struct Columns:
     Py_ssize_t n
     Py_ssize_t length_max
     Py_ssize_t depth_max
+
+
+cdef struct Scout:
+    Text at
+    Py_ssize_t width  # bytes of the name
+    uint64_t hashed
+
+
+cdef struct Scouts:
+    Scout[AHEAD] lines  # the ring of those that are being looked for
+    size_t taken, half, made  # of all lines: looked up, entry called for, slot called for
+    Text next  # the line behind the last one made
 
 
 cdef bint[256] PLAIN  # bytes of nodes that mean themselves
@@ -118,10 +150,16 @@ cdef int _read(
     cdef uint32_t previous = 0, number
     cdef Entry* entry
     cdef Py_ssize_t n = 0, width
+    cdef int lost = 0  # how much more often guesses have failed than not, of late
+    cdef bint scouted
+    cdef uint64_t hashed = 0
+    cdef Scouts scouts
+    scouts.taken = scouts.half = scouts.made = 0
+    scouts.next = end
     while at < end:
         name = at
         # The name: the one that followed the last one lately, or else by the table.
-        number = table.entries[previous].next
+        number = table.entries[previous].next if lost < LOST else 0
         if number:
             entry = &table.entries[number]
             if not (
@@ -130,8 +168,14 @@ cdef int _read(
                 number = 0
         if number:
             width = table.entries[number].size
+            lost -= lost > 0
         else:
-            width = _field(at, end)
+            scouted = lost == LOST
+            if scouted:
+                width = _scout(&scouts, table, at, end, &hashed)
+            else:
+                lost += 1
+                width = _field(at, end)
             if at[width] != c" " or width == 0:
                 if at[0] == c"\n":
                     at += 1
@@ -140,8 +184,9 @@ cdef int _read(
                 if at == NULL:
                     break
                 continue
-            number = table.find(at, width)
+            number = table.find_hashed(at, width, hashed) if scouted else table.find(at, width)
             if number and previous:
+                lost -= scouted and table.entries[previous].next == number
                 table.entries[previous].next = number
         field = at + width + 1
         stop = _number(field, end, &value)
@@ -185,6 +230,43 @@ cdef int _read(
         at = stop + 1
     columns.n = n
     return 0
+
+
+cdef Py_ssize_t _scout(Scouts* scouts, Table table, Text at, Text end, uint64_t* hashed) noexcept:
+    """Bytes of the name of the line at ``at``, and its hash.
+
+    What it is looked for in lies anywhere in memory, so that it is called for some lines ahead: first its slot, then
+    the entry that stands there, then that one's spelling. A guess would wait for an entry and a spelling more.
+    """
+    cdef Scout* one
+    cdef Text stop
+    cdef uint32_t entry
+    while scouts.taken < scouts.made and scouts.lines[scouts.taken % AHEAD].at < at:
+        scouts.taken += 1  # it was guessed, or the reference has read it
+    if scouts.taken == scouts.made:
+        scouts.next = at
+    if scouts.half < scouts.taken:
+        scouts.half = scouts.taken
+    while scouts.made < scouts.taken + AHEAD and scouts.next < end:
+        one = &scouts.lines[scouts.made % AHEAD]
+        one.at = scouts.next
+        one.width = _field(one.at, end)
+        one.hashed = ingestd_hash(one.at, one.width)
+        ingestd_prefetch(&table.slots[one.hashed & table.mask])
+        stop = <Text>memchr(one.at + one.width, c"\n", end - one.at - one.width)
+        scouts.next = stop + 1 if stop != NULL else end
+        scouts.made += 1
+    while scouts.half < scouts.made and scouts.half < scouts.taken + AHEAD // 2:
+        entry = <uint32_t>table.slots[scouts.lines[scouts.half % AHEAD].hashed & table.mask]
+        ingestd_prefetch(&table.entries[entry])
+        scouts.half += 1
+    if scouts.taken + AHEAD // 4 < scouts.half:
+        entry = <uint32_t>table.slots[scouts.lines[(scouts.taken + AHEAD // 4) % AHEAD].hashed & table.mask]
+        ingestd_prefetch(table.arena + table.entries[entry].at)
+    one = &scouts.lines[scouts.taken % AHEAD]
+    scouts.taken += 1
+    hashed[0] = one.hashed
+    return one.width
 
 
 cdef Text _odd(

@@ -75,6 +75,34 @@ def test_a_fleet_in_every_order():
         same(data[cut:], table, model)
 
 
+FLEET = [b"host%d.cpu.%d" % (number % 7, number) for number in range(60)]
+ODD = [b"\n", b"\t\n", b"x\n", b"host1.cpu.1\t1 1700000000\n", b"new.%d 1 1700000000\n", b" host2.cpu.2 1 1700000000\n"]
+runs = st.one_of(
+    st.tuples(st.just("in order"), st.integers(0, 59), st.integers(1, 40)),
+    st.tuples(st.just("shuffled"), st.integers(0, 2**32 - 1), st.integers(1, 60)),
+    st.tuples(st.just("odd"), st.integers(0, len(ODD) - 1), st.integers(1, 20)),
+)
+
+
+@given(st.lists(st.lists(runs, min_size=1, max_size=8), min_size=1, max_size=4), st.sets(st.integers(0, 59)))
+def test_orders_that_come_and_go_within_a_read(reads, unknown):
+    """Guesses hold, fail, are given up and taken up again; other lines come between."""
+    table, model = Table(), PureTable()
+    for number, name in enumerate(FLEET):
+        if number not in unknown:
+            table[name] = model[name] = number
+    for read in reads:
+        lines = []
+        for kind, which, length in read:
+            if kind == "odd":
+                lines += [ODD[which]] * length
+                continue
+            places = np.random.default_rng(which).permutation(60) if kind == "shuffled" else np.arange(60) + which
+            lines += [b"%s %d 1700000000\n" % (FLEET[place % 60], place) for place in places[:length].tolist()]
+        same(b"".join(lines), table, model)
+        same(b"".join(lines)[:-3], table, model)
+
+
 def test_the_hostile_ends_of_a_buffer():
     """Where the last line is cut off anywhere, nothing behind the buffer is read as a part of it."""
     table, model = Table(), PureTable()
