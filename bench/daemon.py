@@ -69,6 +69,16 @@ def resident_bytes(pid: int, kind: str = "VmRSS") -> int:
     raise BenchError(f"no {kind} of process {pid}")
 
 
+@contextmanager
+def bare_receiver(connections: int = 1) -> Iterator[tuple[int, Callable[[], int]]]:
+    """A process that reads that many connections and counts lines: its port, and the CPU ns that it took in the end."""
+    command = [sys.executable, "-m", "bench.receive", str(connections)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as receiver:
+        assert receiver.stdout is not None
+        out = receiver.stdout
+        yield int(out.readline()), lambda: int(out.readline().split()[0])
+
+
 class Daemon:
     """``ingestd serve`` with its defaults but for ``options``, data in ``directory``; ends with the ``with`` block."""
 

@@ -6,20 +6,17 @@ import json
 import resource
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.daemon import BenchError, Daemon, cpu_seconds, resident_bytes
+from bench.daemon import BenchError, Daemon, bare_receiver, cpu_seconds, resident_bytes
 from bench.figures import Figure, Series
 from bench.material import METRICS, Fleet, Size
 
 STEP: Final = 10
 BLOCK_SECONDS: Final = 600
-ROOT: Final = Path(__file__).parents[1]
 
 
 def _start() -> int:
@@ -30,18 +27,6 @@ def _start() -> int:
 def _steps(fleet: Fleet, size: Size) -> Iterable[bytes]:
     first = _start()
     return (fleet.step(first + STEP * step) for step in range(size.steps))
-
-
-def _bare_receiver(parts: Iterable[bytes]) -> int:
-    """CPU ns of a process that reads ``parts`` from a connection and counts lines."""
-    command = [sys.executable, "-m", "bench.receive"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as receiver:
-        assert receiver.stdout is not None
-        port = int(receiver.stdout.readline())
-        with socket.create_connection(("127.0.0.1", port)) as sock:
-            for part in parts:
-                sock.sendall(part)
-        return int(receiver.stdout.readline().split()[0])
 
 
 def ingest(size: Size, directory: Path) -> Iterator[Figure]:
@@ -66,7 +51,11 @@ def ingest(size: Size, directory: Path) -> Iterator[Figure]:
             memory.runs.append(resident_bytes(daemon.pid) / 1e6)
             _demand(daemon.status()["ledger"]["stored"] >= points, "points are missing")
         shutil.rmtree(target)
-        cpu.floor_runs.append(_bare_receiver(steps) / points)
+        with bare_receiver() as (port, cpu_ns), socket.create_connection(("127.0.0.1", port)) as sock:
+            for part in steps:
+                sock.sendall(part)
+            sock.shutdown(socket.SHUT_WR)
+            cpu.floor_runs.append(cpu_ns() / points)
     yield from (cpu.figure(), taken.figure(), rate.figure(), memory.figure())
 
 
