@@ -14,7 +14,7 @@ from typing import Final
 
 from bench.material import PIECE
 
-_PAUSE: Final = 0.05
+_PAUSE: Final = 0.1
 _MUCH: Final = 16 * 1024
 
 

@@ -13,9 +13,10 @@ import socket
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-PAUSE: Final = 0.05
-"""Seconds from one turn to the next while they bring little: 50 wake-ups a second, and nobody notices the delay in a
-point that comes every ten seconds. After a longer silence what comes is read at once."""
+PAUSE: Final = 0.1
+"""Seconds from one turn to the next while they bring little: ten turns a second, each of which costs as much as a
+thousand points, and nobody notices the delay in a point that comes every ten seconds. After a longer silence what comes
+is read at once."""
 _MOST: Final = 1024
 """Sockets named at once."""
 
