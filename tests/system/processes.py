@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -149,3 +150,24 @@ class Relay(Daemon):
     @property
     def relay(self):
         return self.status()["relay"]
+
+
+class Front:
+    """``ingestd query`` on a free port of loopback."""
+
+    def __init__(self, map_, log):
+        self.log = log
+        command = [sys.executable, "-m", "ingestd.cli", "query", "--map", str(map_), "--http", "127.0.0.1:0"]
+        with log.open("wb") as out:
+            environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+
+    @property
+    def url(self):
+        found = re.search(r"^listening http (\S+)$", self.log.read_text(), re.MULTILINE)
+        assert self.process.poll() is None, self.log.read_text()
+        return found and f"http://{found[1]}"
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)

@@ -1,17 +1,13 @@
 """Three stores and a query front: one answer of all, that of a single store which has everything."""
 
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
 import pytest
+from processes import Front
 
 from ingestd.cluster.map import Map, Node, encode_map
 from ingestd.wire.batch import PARTITIONS
@@ -32,27 +28,6 @@ TARGETS = (
 
 def lines(path):
     return b"".join(b"%s %d %d\n" % (path.encode(), len(path) + age * 7 % 13, NOW - 10 * age) for age in range(30))
-
-
-class Front:
-    """``ingestd query`` on a free port of loopback."""
-
-    def __init__(self, map_, log):
-        self.log = log
-        command = [sys.executable, "-m", "ingestd.cli", "query", "--map", str(map_), "--http", "127.0.0.1:0"]
-        with log.open("wb") as out:
-            environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
-
-    @property
-    def url(self):
-        found = re.search(r"^listening http (\S+)$", self.log.read_text(), re.MULTILINE)
-        assert self.process.poll() is None, self.log.read_text()
-        return found and f"http://{found[1]}"
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
 
 
 def get(url, path, *parameters):
