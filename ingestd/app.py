@@ -166,7 +166,12 @@ class Daemon:
         if consumes(settings):
             self._marks = make_marks(settings)
             self._consumer, watched = make_consumer(
-                settings, self._pipeline, self.ledger, self._marks, self._store.settled
+                settings,
+                self._pipeline,
+                self.ledger,
+                self._marks,
+                self._store.settled,
+                lambda: self._gathered.host_nodes if self._gathered is not None else None,
             )
             self._watched += watched
             self._listeners.append(self._consumer)

@@ -37,16 +37,24 @@ def make_marks(settings: Settings) -> Marks:
 
 
 def make_consumer(
-    settings: Settings, pipeline: Pipeline, ledger: Ledger, marks: Marks, settled: Callable[[], Future[None]]
+    settings: Settings,
+    pipeline: Pipeline,
+    ledger: Ledger,
+    marks: Marks,
+    settled: Callable[[], Future[None]],
+    host_nodes: Callable[[], int | None],
 ) -> tuple[Consumer, list[WatchedFile]]:
-    """The consumer, and the files whose change it follows, read. Raises ConfigError, WireError or OSError."""
+    """The consumer, and the files whose change it follows, read. Raises ConfigError, WireError or OSError.
+
+    ``host_nodes`` gives that of the map; None where there is none.
+    """
     amqp, consume = settings.amqp, settings.amqp.consume
     parser, watched = make_collectd_parser(settings, sealed=False)
     for file in watched:
         file.load()
     texts = CollectdTexts(parser, consume.json_rates, consume.message)
     limits = BodyLimits(consume.message, path_limits(settings))
-    bodies = Bodies(lambda: pipeline.names.table, pipeline.wall, texts, limits)
+    bodies = Bodies(lambda: pipeline.names.table, pipeline.wall, texts, limits, host_nodes)
     others = [QueueSettings(q.name, q.exchange, q.routing_key, q.content_type) for q in consume.queues]
     wanted = ConsumeSettings(
         queues_of(consume.node, amqp.exchange, others),

@@ -56,6 +56,12 @@ class Gathered:
         except (MapError, ValueError) as error:
             raise WireError(f"{self._map}: {error}") from error
 
+    @property
+    def host_nodes(self) -> int:
+        """How many nodes of a path say to which partition it belongs."""
+        assert self.cluster.routes is not None, "a map is read before anything is asked"
+        return self.cluster.routes.host_nodes
+
     def gather(self) -> Gather:
         """The reader of one request."""
         routes = self.cluster.routes

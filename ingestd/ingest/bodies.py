@@ -12,6 +12,7 @@ from ingestd.wire import topology
 from ingestd.wire.batch import BatchLimits, BatchParsed, parse_batch
 from ingestd.wire.collectd_text import CollectdTexts
 from ingestd.wire.lines import PathLimits, parse_lines
+from ingestd.wire.partition import partition_of
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class Body(NamedTuple):
     """Why nobody can read it; "" = it was read, whatever became of its points."""
     mark: Mark | None = None
     """Of ingestd's own batches: who made it, and its number."""
+    misplaced: str = ""
+    """A new path that by this node's map is of another partition than the message: nobody would look for it here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,15 @@ class Bodies:
     """The parsers of all content types; ``wall`` gives seconds since the epoch."""
 
     def __init__(
-        self, names: Callable[[], NameTable], wall: Callable[[], float], texts: CollectdTexts, limits: BodyLimits
+        self,
+        names: Callable[[], NameTable],
+        wall: Callable[[], float],
+        texts: CollectdTexts,
+        limits: BodyLimits,
+        host_nodes: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """``texts`` parses what collectd sends; ``names`` gives what parsers ask."""
+        """``texts`` parses what collectd sends; ``names`` gives what parsers ask, ``host_nodes`` those of the map."""
+        self._host_nodes = host_nodes
         self._names = names
         self._wall = wall
         self._texts = texts
@@ -70,10 +79,20 @@ class Bodies:
         except Exception as error:  # a bug, but the other messages are other senders'
             log.exception("BUG: the parser of %s raised on a message of %d bytes", form, len(body))
             return Body(Parsed(empty_batch(), [], {"malformed": 1}), f"error: {type(error).__name__}")
-        mark = (parsed.producer, parsed.sequence) if isinstance(parsed, BatchParsed) and parsed.producer else None
+        mark, misplaced = None, ""
+        if isinstance(parsed, BatchParsed) and parsed.producer:
+            mark, misplaced = (parsed.producer, parsed.sequence), self._misplaced(parsed)
         if not len(parsed.batch) and parsed.rejected and parsed.rejected.keys() <= _UNDECODABLE and mark is None:
             return Body(parsed, f"{next(iter(parsed.rejected))}: not {form}")
-        return Body(parsed, "", mark)
+        return Body(parsed, "", mark, misplaced)
+
+    def _misplaced(self, parsed: BatchParsed) -> str:
+        """The first new path of a message if it is not of the message's partition. Known ones were looked at before."""
+        host_nodes = self._host_nodes() if parsed.unknown else None
+        if host_nodes is None:
+            return ""
+        path = parsed.unknown[0].path
+        return "" if partition_of(path, host_nodes) == parsed.partition else path
 
     def _parse(self, form: str, body: bytes) -> Parsed:
         names, now = self._names(), self._wall()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -16,12 +17,14 @@ from typing import Any, Final, Protocol
 
 from aiormq.abc import DeliveredMessage
 
-from ingestd.ingest.bodies import Bodies, Mark
+from ingestd.ingest.bodies import Bodies, Body, Mark
 from ingestd.ingest.dead import DeadLetters
 from ingestd.ingest.pipeline import Pipeline
 from ingestd.ingest.senders import Part
 from ingestd.ingest.subscription import Entry, Orphans, Subscription, digest_of
 from ingestd.telemetry import Books
+
+log = logging.getLogger(__name__)
 
 TURN_SECONDS: Final = 0.005
 TURN_BYTES: Final = 256 << 10
@@ -52,6 +55,8 @@ class Counts:
     redelivered: int = 0
     duplicates: int = 0
     dead: int = 0
+    misplaced: int = 0
+    """With a new path of another partition than theirs: a relay's ``host_nodes`` is not that of the map."""
     acknowledged: int = 0
 
 
@@ -196,9 +201,23 @@ class Receiver:
             self._pending.add(body.mark)
         parts.append((body.parsed, nobody))
         entry = Entry(tag, body.mark, digest)
+        if body.misplaced:
+            self._complain(body)
         if body.dead:
             self._bury(one, message, body.dead, entry)
         return entry
+
+    def _complain(self, body: Body) -> None:
+        """Stored all the same: the points are good, and can be moved."""
+        if not self.counts.misplaced:
+            producer = body.mark[0].decode("ascii", "backslashreplace") if body.mark else ""
+            log.error(
+                "%r is not of the partition that %s sent it for, so queries will not find it: is host_nodes of the "
+                "relay that of the map? Counted as misplaced from here on",
+                body.misplaced,
+                producer,
+            )
+        self.counts.misplaced += 1
 
     def _bury(self, one: Subscription, message: DeliveredMessage, reason: str, entry: Entry) -> None:
         self.counts.dead += 1

@@ -182,6 +182,14 @@ def _delay(status: Any, queue: str) -> float | None:
         return None
 
 
+def _misplaced(status: Any) -> int:
+    """Messages with series of other partitions, by ``/status`` of a node; 0 where it says nothing of it."""
+    try:
+        return int(status["amqp"]["misplaced"])
+    except (LookupError, TypeError, ValueError):
+        return 0
+
+
 async def _ask_node(
     session: aiohttp.ClientSession, settings: Cluster, one: NodeState, node: Node, token: str, state: ClusterState
 ) -> None:
@@ -200,6 +208,11 @@ async def _ask_node(
             body = await answer.json(content_type=None)
             one.version = str(body.get("version", "")) if isinstance(body, Mapping) else ""
             one.delay = _delay(body, topology.queue_name(one.name, settings.amqp.exchange))
+            if misplaced := _misplaced(body):
+                state.problems.append(
+                    f"node {one.name} has got {misplaced} messages with series of other partitions, which queries do "
+                    "not find: is host_nodes of every relay that of cluster.toml?"
+                )
     except (aiohttp.ClientError, OSError, ValueError) as error:
         one.health = one.health or "unreachable"
         state.problems.append(f"node {one.name} does not answer at {node.url}: {error or type(error).__name__}")

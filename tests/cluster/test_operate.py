@@ -181,7 +181,7 @@ async def test_what_nodes_say_of_themselves_is_shown(toml: Path) -> None:
 
     async def status(request: web.Request) -> web.Response:
         known = request.headers.get("Authorization") == "Bearer secret"
-        amqp = {"queues": {"ingestd.a": {"delay": 2.5}}}
+        amqp = {"queues": {"ingestd.a": {"delay": 2.5}}, "misplaced": 3}
         return web.json_response({"version": "1.2", "amqp": amqp}) if known else web.Response(status=401)
 
     app = web.Application()
@@ -196,6 +196,7 @@ async def test_what_nodes_say_of_themselves_is_shown(toml: Path) -> None:
         token.write_text("secret\n")
         state = await look(settings.model_copy(update={"token_file": token}), 0)
     assert (state.nodes[0].version, state.nodes[0].health, state.notes) == ("1.2", "draining", [])
+    assert any("node a has got 3 messages with series of other partitions" in one for one in state.problems)
     assert [(one.name, one.delay) for one in state.nodes] == [("a", 2.5), ("b", None)]
     by_owners = {one.owners: one for one in state.partitions}
     assert sum(len(one.partitions) for one in state.partitions) == PARTITIONS
