@@ -25,6 +25,8 @@ from bench.material import QUICK, Fleet, Size
 from bench.streams import STEP, block_begin
 
 PARTS: Final = ("relay", "broker", "store")
+STEPS: Final = 60
+"""As many as lie in one block: names are new to relay and store in the first, and the last messages wait to fill."""
 PACE_SECONDS: Final = 30.0
 TICK: Final = 0.1
 """Seconds between two pieces of a paced stream."""
@@ -136,7 +138,7 @@ def paced(steps: Sequence[bytes], socks: Sequence[socket.socket]) -> None:
 )
 def main(runs: int, pace: float, quick: bool, directory: Path | None, target: Path | None) -> None:
     """Points through a relay, a broker and a store: their rate, and CPU of a point in each."""
-    size = QUICK if quick else Size(runs=runs)
+    size = QUICK if quick else Size(steps=STEPS, runs=runs)
     with tempfile.TemporaryDirectory(dir=directory, prefix="ingestd-chain-") as made, Rabbit(Path(made)) as rabbit:
         figures = full_speed(size, rabbit, Path(made))
         if pace and not quick:

@@ -14,7 +14,7 @@ from bench.daemon import BenchError, Daemon, cpu_seconds, until
 
 HOST_NODES: Final = 2
 """The fleet's names begin with ``collectd.HOST``."""
-LOOK: Final = 0.5
+LOOK: Final = 0.1
 """Seconds between two looks at the stores: each costs them a millisecond."""
 MAP: Final = "cluster.map.json"
 _BROKER: Final = Path(__file__).parents[1] / "tests" / "system" / "broker.py"

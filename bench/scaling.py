@@ -30,7 +30,9 @@ from bench.streams import STEP, block_begin
 STORES: Final = (1, 2, 4, 8)
 SERIES: Final = 180_000
 QUICK_SERIES: Final = 2_000
-STEPS: Final = 20
+STEPS: Final = 60
+"""As many as lie in one block."""
+QUICK_STEPS: Final = 20
 PACE_STEPS: Final = 3
 """Of the pace of a fleet, each over ten seconds."""
 QUESTIONS: Final = 20
@@ -96,8 +98,9 @@ class _Questions:
         }
 
 
-def full_speed(group: Group, copies: int, steps: list[bytes], points: int) -> Taken:
+def full_speed(group: Group, copies: int, fleet: Fleet, steps: list[bytes]) -> Taken:
     """All steps over one connection, as fast as they go, and into files."""
+    points = fleet.series * len(steps)
     return _taken(group, copies, points, points, lambda: group.relay.send(steps), paced=False)
 
 
@@ -214,6 +217,7 @@ def main(sizes: tuple[int, ...], runs: int, quick: bool, directory: Path | None,
     sizes, runs = ((1, 2), 1) if quick else (tuple(sorted({1, *sizes})), runs)
     fleet = Fleet(QUICK_SERIES if quick else SERIES)
     first = block_begin()
+    steps = [fleet.step(first + STEP * step) for step in range(QUICK_STEPS if quick else STEPS)]
     taken: list[Taken] = []
     asked: list[Asked] = []
     with tempfile.TemporaryDirectory(dir=directory, prefix="ingestd-scaling-") as made, Rabbit(Path(made)) as rabbit:
@@ -223,11 +227,10 @@ def main(sizes: tuple[int, ...], runs: int, quick: bool, directory: Path | None,
             for copies in (1, 2)[:stores]:
                 several = []
                 for run in range(runs):
-                    steps = [fleet.step(first + STEP * step) for step in range(STEPS)]
                     with Group(
                         rabbit, place / f"{stores}x{copies}r{run}", stores=stores, copies=copies, front=True
                     ) as group:
-                        several.append(full_speed(group, copies, steps, fleet.series * STEPS))
+                        several.append(full_speed(group, copies, fleet, steps))
                         if run == runs - 1:
                             asked += ask(group, copies, fleet.hosts)
                     shutil.rmtree(place / f"{stores}x{copies}r{run}")
@@ -250,7 +253,7 @@ def main(sizes: tuple[int, ...], runs: int, quick: bool, directory: Path | None,
     if target is not None:
         report = {
             "machine": machine(),
-            "size": {"series": fleet.series, "steps": STEPS, "runs": runs},
+            "size": {"series": fleet.series, "steps": len(steps), "runs": runs},
             "series_bytes": memory,
             "costs": {part: asdict(cost) for part, cost in found.items()},
             "taken": [asdict(one) for one in taken],
