@@ -1,8 +1,8 @@
 """The recorded figures in ``bench/results``, and the tables of the documents that are made from them.
 
-A file there is ``{"name", "date", "commands"}`` with one or more parts, ``bench``, ``compare``, ``growth`` and
-``scaling``: what each wrote with ``--json``. A table stands between two comments of Markdown, so that it can be written
-anew, such as ``<!-- begin: figures -->`` and ``<!-- end: figures -->``.
+A file there is ``{"name", "date", "commands"}`` with one or more parts, ``bench``, ``compare``, ``growth``, ``chain``,
+``scaling`` and ``soak``: what each wrote with ``--json``. A table stands between two comments of Markdown, so that it
+can be written anew, such as ``<!-- begin: figures -->`` and ``<!-- end: figures -->``.
 """
 
 from __future__ import annotations
@@ -56,11 +56,14 @@ def documents(root: Path = ROOT) -> dict[str, dict[str, list[str]]]:
     if report := newest("compare", root):
         found["README.md"]["compared"] = [*compared(report, SHORT), "", _picture("docs/benchmarks.svg")]
         found["docs/benchmarks.md"]["compared"] = [about("compare", report), "", *compared(report)]
-    if report := newest("bench", root):
-        found["docs/benchmarks.md"]["figures"] = [about("bench", report), "", *figures(report)]
+    for part, section in (("bench", "figures"), ("chain", "chain")):
+        if report := newest(part, root):
+            found["docs/benchmarks.md"][section] = [about(part, report), "", *figures(report, part)]
     if report := newest("growth", root):
         lines = [about("growth", report), "", *growth(report), "", _picture("growth.svg")]
         found["docs/benchmarks.md"]["growth"] = lines
+    if report := newest("soak", root):
+        found["docs/benchmarks.md"]["soak"] = [about("soak", report), "", *soaked(report["soak"])]
     if report := newest("scaling", root):
         part = report["scaling"]
         found["docs/scaling.md"] = {
@@ -95,13 +98,13 @@ def about(part: str, report: Report) -> str:
     return " ".join(texts)
 
 
-def figures(report: Report) -> list[str]:
-    """The table of all that ``python -m bench`` measured."""
+def figures(report: Report, part: str = "bench") -> list[str]:
+    """The table of all that ``python -m bench`` or ``bench.chain`` measured."""
     rows = [
         "| Figure | Median | Unit | Lowest to highest | Floor | Ratio |",
         "| --- | ---: | --- | --- | ---: | ---: |",
     ]
-    for one in report["bench"]["figures"]:
+    for one in report[part]["figures"]:
         floor, ratio = ("" if one[key] is None else shown(one[key]) for key in ("floor_median", "ratio"))
         spread = f"{shown(one['min'])} to {shown(one['max'])}"
         rows.append(f"| {one['name']} | {shown(one['median'])} | {one['unit']} | {spread} | {floor} | {ratio} |")
@@ -125,6 +128,25 @@ def compared(report: Report, names: dict[str, str] | None = None) -> list[str]:
             cells.append(cell)
         rows.append(f"| {(names or {}).get(measure, measure)} | {own['unit']} | " + " | ".join(cells) + " |")
     return rows
+
+
+def soaked(part: dict[str, Any]) -> list[str]:
+    """What a soak saw, and what did not hold."""
+    ledger, (earlier, later) = part["ledger"], (size / 1e6 for size in part["memory_bytes"])
+    points, minutes, rate = part["points"], part["seconds"] / 60, part["points"] / part["seconds"]
+    query, write = ([shown(part[kind][share]) for share in ("0.5", "0.99", "1.0")] for kind in ("query_ms", "write_ms"))
+    return [
+        "| What | Seen |",
+        "| --- | --- |",
+        f"| points | {points:,} in {minutes:.0f} minutes, {rate:,.0f}/s |",
+        f"| ledger | {ledger['received']:,} received, {ledger['stored']:,} stored |",
+        f"| CPU | {shown(part['cpu_us_a_point'])} µs a point |",
+        f"| memory, at most | {earlier:,.0f} MB in the second third, {later:,.0f} MB in the last |",
+        f"| query | {part['queries']:,} answers, {part['failed_queries']} failed; "
+        f"p50 {query[0]} ms, p99 {query[1]} ms, most {query[2]} ms |",
+        f"| write of a piece | p50 {write[0]} ms, p99 {write[1]} ms, most {write[2]} ms |",
+        f"| did not hold | {'; '.join(part['faults']) or 'nothing'} |",
+    ]
 
 
 def growth(report: Report) -> list[str]:

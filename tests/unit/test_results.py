@@ -14,7 +14,7 @@ from bench.growth import Grown
 from bench.model import PARTS
 from bench.plot import plots
 from bench.record import write_documents
-from bench.results import about, compared, documents, figures, growth, newest, rewritten, scaled
+from bench.results import about, compared, documents, figures, growth, newest, rewritten, scaled, soaked
 from bench.scaling import Asked, Taken
 from bench.svg import Bars, Lines, bar_chart, line_chart
 
@@ -52,6 +52,20 @@ def report(day="2026-02-03", name="first"):
         "bench": {"machine": MACHINE, "size": size, "figures": [floor.as_dict()]},
         "compare": {"machine": MACHINE, "size": size, "peers": peers, "figures": speed},
         "growth": {"machine": MACHINE, "sizes": [{key: getattr(one, key) for key in Grown.__slots__} for one in grown]},
+        "chain": {"machine": MACHINE, "size": size, "figures": [floor.as_dict()]},
+        "soak": {
+            "machine": MACHINE,
+            "points": 900_000_000,
+            "seconds": 1800.0,
+            "ledger": {"received": 900_000_000, "stored": 900_000_000, "rejected": {}},
+            "memory_bytes": [500e6, 510e6],
+            "cpu_us_a_point": 0.31,
+            "query_ms": {"0.5": 4.0, "0.99": 30.0, "1.0": 51.0},
+            "write_ms": {"0.5": 1.0, "0.99": 2.0, "1.0": 3.0},
+            "queries": 1_795,
+            "failed_queries": 0,
+            "faults": [],
+        },
         "scaling": {
             "machine": MACHINE,
             "size": size,
@@ -83,6 +97,13 @@ def test_a_table_says_where_it_comes_from():
     assert text.startswith("3 February 2026: 2 cores of a processor, 23 GiB, Linux 6.1; ")
     assert text.endswith("3 runs. ingestd 0.1.0, <carbon> 1.1 with 111 series.")
     assert about("growth", report()).endswith("at the end.")
+
+
+def test_a_soak_says_what_held():
+    rows = soaked(report()["soak"])
+    assert rows[2] == "| points | 900,000,000 in 30 minutes, 500,000/s |"
+    assert rows[-1] == "| did not hold | nothing |"
+    assert soaked(report()["soak"] | {"faults": ["a", "b"]})[-1] == "| did not hold | a; b |"
 
 
 def test_growth_has_a_row_a_size():
@@ -134,7 +155,7 @@ def test_documents_and_plots_are_written(tmp_path):
     written = documents(root)
     assert {name: list(sections) for name, sections in written.items()} == {
         "README.md": ["compared"],
-        "docs/benchmarks.md": ["compared", "figures", "growth"],
+        "docs/benchmarks.md": ["compared", "figures", "chain", "growth", "soak"],
         "docs/scaling.md": ["points", "questions", "costs", "needs"],
     }
     for name, sections in written.items():
